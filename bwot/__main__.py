@@ -1,0 +1,118 @@
+"""The command line: ``bwot run``, ``bwot data``, ``bwot page``."""
+
+import argparse
+import shutil
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status is 0 on success, 1 on an error in what was asked or found, 2 on wrong usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except (ValueError, FileNotFoundError, OSError) as error:
+        print(f"bwot: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="bwot", description="Batch-wise optimal transport: data, runs and pages."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="compute one run and print or write its record"))
+    _add_data(commands.add_parser("data", help="verify or download data sets"))
+    _add_page(commands.add_parser("page", help="execute a notebook into a page of the book"))
+    return parser
+
+
+def _add_run(parser):
+    from bwot.experiments import LOSSES, PRESETS, Images
+
+    parser.add_argument("experiment", choices=["images"])
+    parser.add_argument("--preset", choices=list(PRESETS), default="quick")
+    parser.add_argument("--loss", choices=LOSSES, default="bwot")
+    for field in fields(Images):
+        if field.name not in ("preset", "loss"):
+            parser.add_argument(
+                f"--{field.name.replace('_', '-')}",
+                type=field.type if isinstance(field.type, type) else str,
+            )
+    parser.add_argument("--device", default="cpu", help="torch device to train on")
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder with the data sets (default: $BWOT_DATA, else data/)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="CPU threads; part of what identifies a run (default: 1)",
+    )
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the record to FILE too")
+    parser.set_defaults(command=_run)
+
+
+def _run(options) -> int:
+    import torch
+
+    from bwot.experiments import Images, grid, run
+    from bwot.records import write_record
+
+    torch.set_num_threads(options.threads)
+    names = {field.name for field in fields(Images)} - {"preset", "loss", "seed"}
+    given = {name: getattr(options, name) for name in names}
+    (settings,) = grid(options.preset, (options.loss,), (options.seed or 0,), **given)
+    print(
+        f"{settings.dataset} {settings.loss} seed {settings.seed}: {settings.epochs} epochs",
+        flush=True,
+    )
+    record = run(settings, options.data, options.device, report=_print_row)
+    if options.output:
+        write_record(record, options.output)
+    if record.status == "diverged":
+        print(
+            f"bwot: DivergedError: the loss stopped being finite at {record.diverged}; recorded as diverged.",
+            file=sys.stderr,
+        )
+    else:
+        print("  ".join(f"{name} {value:.4f}" for name, value in record.scores.items()))
+    return 0
+
+
+def _print_row(row):
+    loss = "" if row["loss"] is None else f"  loss {row['loss']:.4f}"
+    accuracy = f"  accuracy {row['accuracy']:.4f}" if "accuracy" in row else ""
+    print(
+        f"epoch {row['epoch']}{loss}  mAP {row['map']:.4f}{accuracy}  {row['seconds']:.1f} s",
+        flush=True,
+    )
+
+
+def _add_data(parser):
+    parser.add_argument("action", choices=["verify", "download"])
+    parser.add_argument("dataset", nargs="?", help="the set to download")
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder with the data sets (default: $BWOT_DATA, else data/)"
+    )
+    parser.set_defaults(command=_data)
+
+
+def _data(options) -> int:
+    from bwot.data import catalogue
+    from bwot.paths import data_root
+
+    root = data_root(options.data)
+    if options.action == "download":
+        catalogue.download(options.dataset, root)
+    return catalogue.print_status(root)
+
+
+def _add_page(parser):
+    parser.set_defaults(command=lambda options: 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

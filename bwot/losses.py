@@ -1,0 +1,306 @@
+r"""Losses on batches of embeddings: the batch-wise optimal-transport loss, and the controls it is compared with.
+
+Notation (book, "Method"): ``d`` Euclidean distance of a pair, ``Y = 1`` for two samples of one class, ``G`` error of a
+pair (0 when it is where it should be), ``W`` weight of a pair. Every loss here is ``sum_ij W_ij G_ij``; what differs is
+``W``: the transport plan, the uniform weight of all pairs, or that of aligned pairs.
+"""
+
+import warnings
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from bwot.sinkhorn import ExactPlan, check_settings, sinkhorn
+
+Form = Literal["sketches", "images", "shapes"]
+PlanGradient = Literal["constant", "kernel", "exact"]
+TINY = 1e-12  # inside the square root of a distance, where its derivative would be infinite
+
+
+class NonFiniteError(ValueError):
+    """Embeddings that are NaN or infinite: training has diverged."""
+
+
+class _PairLoss(nn.Module):
+    """Errors and weights of all pairs; a subclass says what the weights are."""
+
+    def __init__(
+        self, margin: float = 1.0, form: Form = "sketches", positive_margin: float | None = None
+    ):
+        super().__init__()
+        if not 0 < margin < float("inf"):
+            raise ValueError(f"margin must be positive and finite, not {margin}.")
+        if form not in ("sketches", "images", "shapes"):
+            raise ValueError(f"form must be 'sketches', 'images' or 'shapes', not {form!r}.")
+        if positive_margin is not None and (form != "shapes" or not 0 <= positive_margin < margin):
+            raise ValueError(
+                "positive_margin belongs to form 'shapes' and lies in [0, margin), "
+                f"not {positive_margin} with form {form!r} and margin {margin}."
+            )
+        self.margin, self.form, self.positive_margin = margin, form, positive_margin
+
+    def forward(
+        self,
+        embeddings: Float[Tensor, "n d"],
+        labels: Int[Tensor, " n"],
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Float[Tensor, "m d"] | None = None,
+        ref_labels: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """The loss of a batch against another one, or against itself without self-pairs.
+
+        Args:
+            embeddings: one row a sample.
+            labels: class of each row.
+            indices_tuple: four index tensors ``(a1, p, a2, n)`` as pytorch-metric-learning's miners give them: only the
+                pairs ``(a1, p)`` and ``(a2, n)`` take part. Triplets are refused.
+            ref_emb: the other batch; the same batch if not given.
+            ref_labels: its classes.
+
+        Raises:
+            ValueError: for shapes or lengths that do not fit, an empty batch, one sample against itself, triplets.
+            NonFiniteError: for embeddings that are NaN or infinite (a ``ValueError`` too).
+        """
+        error, same, allowed = self._pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        return (self.weights(error, same, allowed) * self._paid(error)).sum()
+
+    def plan(
+        self,
+        embeddings: Float[Tensor, "n d"],
+        labels: Int[Tensor, " n"],
+        indices_tuple: tuple[Tensor, ...] | None = None,
+        ref_emb: Float[Tensor, "m d"] | None = None,
+        ref_labels: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "n m"]:
+        """The weights of the pairs in :meth:`forward`, without gradient; they sum to 1."""
+        with torch.no_grad():
+            return self.weights(
+                *self._pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            )
+
+    def pair_errors(
+        self, squared_distance: Float[Tensor, "*pairs"], same: Bool[Tensor, "*pairs"]
+    ) -> Float[Tensor, "*pairs"]:
+        """``G``: how far each pair is from where it should be (authors: ``calculateGroundMetricContrastive``)."""
+        if self.form == "shapes":  # authors' 3D code: optimal_transport, with the true distance
+            distance = squared_distance.clamp_min(TINY).sqrt()
+            positive = (distance - (self.positive_margin or 0.0)).relu().square()
+            negative = (self.margin - distance).relu().square()
+        else:
+            positive, negative = squared_distance, (self.margin - squared_distance).relu()
+        return torch.where(same, positive, negative)
+
+    def _pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        others, other_labels = _check_batches(embeddings, labels, ref_emb, ref_labels)
+        same = labels[:, None] == other_labels[None, :]
+        allowed = None
+        if indices_tuple is not None:
+            allowed = _allowed_pairs(indices_tuple, same)
+        elif ref_emb is None:
+            allowed = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        return self.pair_errors(squared_distances(embeddings, others), same), same, allowed
+
+    def _paid(self, error):
+        return (
+            error.square() if self.form == "images" else error
+        )  # authors' 2D code squares the error again
+
+    def extra_repr(self) -> str:
+        return ", ".join(
+            f"{k}={v}" for k, v in vars(self).items() if not k.startswith("_") and k != "training"
+        )
+
+
+class BatchwiseOTLoss(_PairLoss):
+    r"""Batch-wise optimal-transport loss (Xu, Sun and Liu, CVPR 2019, Fig. 2; authors' three codes).
+
+    .. math:: L = \sum_{ij} T_{ij} G_{ij}, \qquad T = \mathrm{Sinkhorn}(\exp(-\lambda C)), \qquad
+        C_{ij} = \exp(-\gamma G_{ij})
+
+    A pair with a large error costs little to transport, so the plan puts its mass on hard pairs. Defaults are those of
+    the authors' SHREC run; their other published settings stand in :mod:`bwot.published`.
+
+    >>> loss = BatchwiseOTLoss(margin=1.0)
+    >>> images, others = torch.tensor([[0.0], [2.0]]), torch.tensor([[0.5], [2.1]])
+    >>> labels, their_labels = torch.tensor([0, 1]), torch.tensor([0, 0])
+    >>> loss.plan(images, labels, ref_emb=others, ref_labels=their_labels)
+    tensor([[0.4935, 0.0065],
+            [0.0039, 0.4961]])
+
+    The negative pair at 2.0 and 2.1 is hard and takes all of row 1; by the marginals row 0 is left with its first pair,
+    though its second one is harder: that is what sets transport apart from weighting each pair by itself.
+
+    Args:
+        margin: from where on a negative pair has no error: a squared distance for the forms ``sketches`` and
+            ``images``, a distance for ``shapes``.
+        lam: inverse of the entropic regularisation; dimensionless, as the cost lies in (0, 1].
+        gamma: steepness of the cost, per unit of pair error.
+        iterations: of Sinkhorn's algorithm; at most so many with ``tol``.
+        tol: stop at this ``marginal_error``.
+        form: pair errors ``sketches``: d² and max(0, margin - d²); ``images``: the same, squared in the loss (not in
+            the cost); ``shapes``: max(0, d - positive_margin)² and max(0, margin - d)².
+        positive_margin: distance up to which a positive pair has no error; form ``shapes`` only, 0 if not given.
+        plan_gradient: ``constant``: the plan is held fixed in the backward pass. ``kernel``: u and v are, the kernel
+            is differentiated, as in the authors' TensorFlow codes. ``exact``: the plan is differentiated; true where
+            ``marginal_error`` is small, for study.
+
+    Raises:
+        ValueError: for settings out of range, at construction.
+    """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        lam: float = 10.0,
+        gamma: float = 10.0,
+        iterations: int = 50,
+        tol: float | None = None,
+        form: Form = "sketches",
+        positive_margin: float | None = None,
+        plan_gradient: PlanGradient = "constant",
+    ):
+        super().__init__(margin, form, positive_margin)
+        check_settings(lam, iterations, tol, gamma=gamma)
+        if plan_gradient not in ("constant", "kernel", "exact"):
+            raise ValueError(
+                f"plan_gradient must be 'constant', 'kernel' or 'exact', not {plan_gradient!r}."
+            )
+        self.lam, self.gamma, self.iterations, self.tol = lam, gamma, iterations, tol
+        self.plan_gradient = plan_gradient
+        self._warned = False
+
+    def weights(self, error, same, allowed):
+        """``T`` (n, m) for pair errors ``G`` (n, m); ``allowed`` (n, m) or None says which pairs take part."""
+        cost = (-self.gamma * error.to(torch.promote_types(error.dtype, torch.float32))).exp()
+        result = sinkhorn(cost, self.lam, self.iterations, self.tol, mask=allowed)
+        self._warn_if_infeasible(result.marginal_error, allowed)
+        if self.plan_gradient == "constant" or not torch.is_grad_enabled():
+            return result.plan
+        if (
+            self.plan_gradient == "kernel"
+        ):  # value of the plan, derivative of u exp(-lam C) v with u and v constant
+            return result.plan * (1 - self.lam * (cost - cost.detach()))
+        return ExactPlan.apply(cost, result.plan, self.lam)
+
+    def _warn_if_infeasible(self, marginal_error, allowed):
+        if allowed is not None and not self._warned and marginal_error > 0.1:
+            self._warned = True
+            warnings.warn(
+                f"the allowed pairs leave a marginal_error of {marginal_error.item():.2g}: no plan over them has uniform "
+                "marginals, or it needs more iterations.",
+                stacklevel=4,
+            )
+
+
+class AllPairsLoss(_PairLoss):
+    """The plain mean of ``G`` over all pairs: the limit of the batch-wise loss for ``lam`` to 0.
+
+    Args as in :class:`BatchwiseOTLoss`.
+    """
+
+    def weights(self, error, same, allowed):
+        """The same weight for every allowed pair; shapes as in :meth:`BatchwiseOTLoss.weights`."""
+        if allowed is None:
+            return torch.full_like(error, 1 / error.numel(), requires_grad=False)
+        return allowed.to(error.dtype) / allowed.sum()
+
+
+class PairwiseLoss(_PairLoss):
+    """The mean of ``G`` over aligned pairs, row i of one batch with row i of the other: the classical pair-wise loss.
+
+    A single batch is cut into halves (an odd last row is left out). Args as in :class:`BatchwiseOTLoss`.
+    """
+
+    def forward(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
+        """The loss of aligned pairs only; arguments as for the other losses, ``indices_tuple`` must be None."""
+        a, label_a, b, label_b = self._aligned(
+            embeddings, labels, indices_tuple, ref_emb, ref_labels
+        )
+        wide = torch.promote_types(a.dtype, torch.float32)
+        squared = (a.to(wide) - b.to(wide)).square().sum(1)
+        return self._paid(self.pair_errors(squared, label_a == label_b)).mean()
+
+    def plan(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
+        """1 / n on the diagonal of (n, n), n the number of aligned pairs."""
+        a, *_ = self._aligned(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        return torch.eye(
+            len(a), dtype=torch.promote_types(a.dtype, torch.float32), device=a.device
+        ) / len(a)
+
+    def _aligned(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        if indices_tuple is not None:
+            raise ValueError(
+                "the pair-wise loss pairs row i with row i: indices_tuple must be None."
+            )
+        others, other_labels = _check_batches(embeddings, labels, ref_emb, ref_labels)
+        if ref_emb is None:
+            half = len(embeddings) // 2
+            return (
+                embeddings[:half],
+                labels[:half],
+                embeddings[half : 2 * half],
+                labels[half : 2 * half],
+            )
+        if len(embeddings) != len(others):
+            raise ValueError(
+                f"aligned pairs need two batches of one size, not {len(embeddings)} and {len(others)}."
+            )
+        return embeddings, labels, others, other_labels
+
+
+def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """Squared Euclidean distances, at least 0; computed in float32 at least, about a common centre.
+
+    The centre is a constant of the backward pass (distances do not depend on it): it keeps the cancellation in
+    ``|a|² - 2ab + |b|²`` small where the embeddings lie far from the origin.
+    """
+    wide = torch.promote_types(a.dtype, torch.float32)
+    centre = a.detach().to(wide).mean(0)
+    a, b = a.to(wide) - centre, b.to(wide) - centre
+    with torch.autocast(a.device.type, enabled=False):
+        squared = torch.addmm(a.square().sum(1)[:, None] + b.square().sum(1), a, b.T, alpha=-2)
+    return squared.clamp_min(0)
+
+
+def _allowed_pairs(indices, same):
+    if len(indices) != 4:
+        raise ValueError(
+            f"indices_tuple must be four index tensors (a1, p, a2, n), not {len(indices)}: mine pairs."
+        )
+    allowed = torch.zeros_like(same)
+    allowed[indices[0], indices[1]] = True
+    allowed[indices[2], indices[3]] = True
+    if not bool(allowed.any()):
+        raise ValueError("indices_tuple allows no pair.")
+    return allowed
+
+
+def _check_batches(embeddings, labels, ref_emb, ref_labels):
+    """The other batch and its labels, the same ones where none is given; all of them checked."""
+    _check_batch("embeddings", embeddings, labels, embeddings.shape[-1])
+    if (ref_emb is None) != (ref_labels is None):
+        raise ValueError("ref_emb and ref_labels must be given together.")
+    if ref_emb is not None:
+        _check_batch("ref_emb", ref_emb, ref_labels, embeddings.shape[-1])
+        return ref_emb, ref_labels
+    if len(labels) == 1:
+        raise ValueError("one sample against itself has no pair: give at least two, or ref_emb.")
+    return embeddings, labels
+
+
+def _check_batch(name, embeddings, labels, width):
+    if embeddings.ndim != 2 or embeddings.shape[1] != width or 0 in embeddings.shape:
+        raise ValueError(
+            f"{name} must have shape (samples, {width or 'features'}), neither 0, not {tuple(embeddings.shape)}."
+        )
+    if not embeddings.is_floating_point():
+        raise ValueError(f"{name} must be floating-point, not {embeddings.dtype}.")
+    if labels.shape != embeddings.shape[:1]:
+        raise ValueError(
+            f"{name} has {len(embeddings)} rows but its labels have shape {tuple(labels.shape)}."
+        )
+    if not bool(embeddings.isfinite().all()):
+        rows = int((~embeddings.isfinite()).any(1).sum())
+        raise NonFiniteError(f"{name} must be finite; {rows} of {len(embeddings)} rows are not.")

@@ -1,0 +1,18 @@
+"""Where files live: the data sets a reader has, and the runs this package computes."""
+
+import os
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+PROJECT = _CHECKOUT if (_CHECKOUT / "_config.yml").exists() else Path.cwd()
+"""The checkout that holds the book; the current folder where ``bwot`` is installed without one."""
+
+
+def data_root(given: str | Path | None = None) -> Path:
+    """The folder with one subfolder a data set: ``given``, else ``$BWOT_DATA``, else ``data/`` of the project."""
+    return Path(given or os.environ.get("BWOT_DATA") or PROJECT / "data").expanduser()
+
+
+def runs_root() -> Path:
+    """The folder with one subfolder a finished or interrupted run: ``$BWOT_RUNS``, else ``runs/`` of the project."""
+    return Path(os.environ.get("BWOT_RUNS") or PROJECT / "runs").expanduser()

@@ -1,0 +1,242 @@
+"""Training and embedding: plain loops, with a checkpoint after every epoch.
+
+A run is a function of its settings alone: the order of an epoch's batches is drawn from (seed, epoch), so one that was
+killed goes on from its last checkpoint and ends with the same bits.
+"""
+
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from bwot.data.images import Split
+from bwot.data.sampling import batch_pairs
+from bwot.losses import AllPairsLoss, NonFiniteError, squared_distances
+
+CHECK_EVERY = 50
+"""Steps between looks at the loss on an accelerator, where each look waits for the device; on the CPU every step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Stochastic gradient descent as in the authors' 2D code (run.py)."""
+
+    epochs: int
+    learning_rate: float
+    momentum: float = 0.9
+    decay: float = 0.95
+    """Factor on the learning rate after each epoch."""
+    batch_size: int = 128
+    """Two batches of half this size a step."""
+
+
+class DivergedError(ArithmeticError):
+    """Training whose loss is no longer finite."""
+
+    def __init__(self, epoch: int, step: int, history: list[dict]):
+        super().__init__(
+            f"the loss stopped being finite at epoch {epoch}, step {step}: lower the learning rate."
+        )
+        self.where, self.history = f"epoch {epoch}, step {step}", history
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read."""
+
+
+def as_input(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """Pixels in [0, 1], without other normalisation (authors' run.py)."""
+    return images.float().div_(255)
+
+
+@torch.no_grad()
+def embed(
+    network: nn.Module, images: UInt8[Tensor, "n c h w"], block: int = 500
+) -> Float[Tensor, "n e"]:
+    """Embeddings of all images, computed in blocks of ``block``; the network is left in the mode it was in."""
+    mode = network.training
+    network.eval()
+    embeddings = torch.cat([network(as_input(part)) for part in images.split(block)])
+    network.train(mode)
+    return embeddings
+
+
+def embed_pair(
+    network: nn.Module, train: Split, pair: Int64[Tensor, "2 half"]
+) -> dict[str, Tensor]:
+    """The arguments of a loss for two batches, given by the indices of their samples; they pass the network together."""
+    index = pair.flatten()
+    first, second = network(as_input(train.images[index])).chunk(2)
+    labels, others = train.labels[index].chunk(2)
+    return {"embeddings": first, "labels": labels, "ref_emb": second, "ref_labels": others}
+
+
+def fit(
+    network: nn.Module,
+    loss: nn.Module,
+    train: Split,
+    schedule: Schedule,
+    seed: int,
+    after_epoch: Callable[[int], dict],
+    checkpoint: Path | None = None,
+    report: Callable[[dict], None] = lambda row: None,
+) -> list[dict]:
+    """Train ``network`` in place and return one row an epoch, that of the untrained network first.
+
+    Args:
+        network: from images in [0, 1] to embeddings.
+        loss: called as ``loss(embeddings, labels, ref_emb=, ref_labels=)``.
+        train: the training images, on the device of the network.
+        schedule: how long and how fast.
+        seed: of the batches.
+        after_epoch: from the epoch (0: untrained) to what shall be kept in its row, such as scores.
+        checkpoint: where to keep the state after each epoch; training goes on from there if the file exists.
+        report: takes each row when it is complete.
+
+    Raises:
+        DivergedError: as soon as the loss is not finite.
+        CheckpointError: for a checkpoint that cannot be read.
+    """
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=schedule.learning_rate, momentum=schedule.momentum
+    )
+    history = _restore(checkpoint, network, optimiser) if checkpoint else []
+    if not history:
+        history.append(
+            {
+                "epoch": 0,
+                "loss": None,
+                "seconds": 0.0,
+                "learning_rate": schedule.learning_rate,
+                **after_epoch(0),
+            }
+        )
+        report(history[-1])
+    for epoch in range(len(history), schedule.epochs + 1):
+        rate = schedule.learning_rate * schedule.decay ** (epoch - 1)
+        optimiser.param_groups[0]["lr"] = rate
+        start = time.perf_counter()
+        mean = _one_epoch(network, loss, train, optimiser, schedule, seed, epoch, history)
+        seconds = time.perf_counter() - start
+        history.append(
+            {
+                "epoch": epoch,
+                "loss": mean,
+                "seconds": seconds,
+                "learning_rate": rate,
+                **after_epoch(epoch),
+            }
+        )
+        if checkpoint:
+            _save(checkpoint, network, optimiser, history)
+        report(history[-1])
+    return history
+
+
+def _one_epoch(network, loss, train, optimiser, schedule, seed, epoch, history) -> float:
+    """Mean loss of the epoch."""
+    total = torch.zeros((), device=train.images.device)
+    every = 1 if train.images.device.type == "cpu" else CHECK_EVERY
+    pairs = batch_pairs(len(train.labels), schedule.batch_size, seed, epoch).to(train.images.device)
+    for step, pair in enumerate(progress(pairs, f"epoch {epoch}"), start=1):
+        try:
+            value = loss(**embed_pair(network, train, pair))
+        except NonFiniteError as error:
+            raise DivergedError(epoch, step, history) from error
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        total += value.detach()
+        if (step % every == 0 or step == len(pairs)) and not total.isfinite():
+            raise DivergedError(epoch, step, history)
+    return total.item() / len(pairs)
+
+
+def diagnose(
+    network: nn.Module, loss: nn.Module, train: Split, pairs: Int64[Tensor, "steps 2 half"]
+) -> dict[str, float]:
+    """Means over the given pairs of batches of what a loss weighs and how hard it pulls.
+
+    ``mass_on_positives``: share of the weights on pairs of one class. ``mass_on_active``: share on pairs with an error.
+    ``gradient_ratio``: norm of the gradient in the parameters over that of :class:`AllPairsLoss` with the same errors.
+    """
+    plain = AllPairsLoss(loss.margin, loss.form, loss.positive_margin)
+    rows = [
+        _diagnose_pair(network, loss, plain, embed_pair(network, train, pair)) for pair in pairs
+    ]
+    means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
+    return dict(zip(("mass_on_positives", "mass_on_active", "gradient_ratio"), means, strict=True))
+
+
+def _diagnose_pair(network, loss, plain, batches):
+    weights = loss.plan(**batches)
+    same = batches["labels"][:, None] == batches["ref_labels"]
+    active = (
+        loss.pair_errors(squared_distances(batches["embeddings"], batches["ref_emb"]), same) > 0
+    )
+    norms = [_gradient_norm(network, each(**batches)) for each in (loss, plain)]
+    return (
+        (weights * same).sum().item(),
+        (weights * active).sum().item(),
+        norms[0] / max(norms[1], 1e-30),
+    )
+
+
+def _gradient_norm(network, value) -> float:
+    gradients = torch.autograd.grad(value, list(network.parameters()), retain_graph=True)
+    return torch.stack([gradient.norm() for gradient in gradients]).norm().item()
+
+
+def progress(steps, description: str) -> Iterator:
+    """``steps`` behind a progress bar where someone watches: a terminal or a live notebook, not a pipe or a page run."""
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    if not watched or os.environ.get("BWOT_PROGRESS") == "off":
+        return iter(steps)
+    from tqdm.auto import tqdm
+
+    return iter(tqdm(steps, desc=description, leave=False))
+
+
+def _save(path, network, optimiser, history):
+    state = {
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "history": history,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        torch.save(state, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> dict:
+    """The state in a checkpoint: ``network``, ``optimiser``, ``history``; tensors and plain values only, on the CPU.
+
+    Raises:
+        CheckpointError: if the file is damaged or holds anything else.
+    """
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} is no readable checkpoint ({error}): delete it to start this run again."
+        ) from error
+
+
+def _restore(path, network, optimiser) -> list[dict]:
+    if not path.exists():
+        return []
+    state = load_checkpoint(path)
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["history"]
