@@ -1,7 +1,6 @@
 """The command line: ``bwot run``, ``bwot data``, ``bwot page``."""
 
 import argparse
-import shutil
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.command(options) or 0
-    except (ValueError, FileNotFoundError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"bwot: {error}", file=sys.stderr)
         return 1
 
@@ -58,8 +57,9 @@ def _add_run(parser):
 def _run(options) -> int:
     import torch
 
-    from bwot.experiments import Images, grid, run
+    from bwot.experiments import Images, grid
     from bwot.records import write_record
+    from bwot.runs import run
 
     torch.set_num_threads(options.threads)
     names = {field.name for field in fields(Images)} - {"preset", "loss", "seed"}
@@ -105,13 +105,48 @@ def _data(options) -> int:
     from bwot.paths import data_root
 
     root = data_root(options.data)
+    sets = {entry.name: entry for entry in catalogue.SETS if entry.download}
     if options.action == "download":
-        catalogue.download(options.dataset, root)
-    return catalogue.print_status(root)
+        if options.dataset not in sets:
+            raise ValueError(f"name the set to download: {', '.join(sets)}.")
+        sets[options.dataset].download(root)
+    print(f"data sets in {root}")
+    statuses = catalogue.verify(root)
+    for status in statuses:
+        print(
+            f"  {status.name:<36} {status.state:<9} {status.size / 1e6:>8.1f} MB  {status.licence}"
+        )
+    for status in statuses:
+        if status.detail:
+            print(f"\n{status.name}:\n{status.detail}")
+    return int(any(status.state == "damaged" for status in statuses))
 
 
 def _add_page(parser):
-    parser.set_defaults(command=lambda options: 0)
+    parser.add_argument("notebook", help="name of a notebook in notebooks/, such as images")
+    parser.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+                        help="a parameter of the notebook, as papermill takes it; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="the page to write"
+    )
+    parser.set_defaults(command=_page)
+
+
+def _page(options) -> int:
+    import yaml
+
+    from bwot.paths import PROJECT
+    from bwot.publishing import make_page
+
+    try:
+        parameters = {name: yaml.safe_load(value) for name, value in options.parameters}
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"the value of a parameter must be YAML, such as 5 or [a, b]: {error}"
+        ) from error
+    make_page(PROJECT / "notebooks" / f"{options.notebook}.ipynb", options.output, parameters)
+    print(f"wrote {options.output}")
+    return 0
 
 
 if __name__ == "__main__":

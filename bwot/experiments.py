@@ -1,31 +1,25 @@
-"""The experiments: frozen settings in, a record out.
+"""The experiments: frozen settings, and what they name: data, network, loss, presets.
 
-:func:`run` is a function of its settings, the bytes of the data, the code and the machine's software: together they are
-the cache key. A run whose key has a record is not computed again; one that was killed goes on from its checkpoint.
+:mod:`bwot.runs` makes a record of them.
 """
 
-import datetime
-import hashlib
-import io
-import json
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from bwot import metrics, provenance, standins, training
+from bwot import standins
 from bwot.backbones import LeNet5, glorot_
 from bwot.data import mnist
-from bwot.data.images import ImageSet, Split
-from bwot.data.sampling import batch_pairs, stratified_subset
+from bwot.data.images import ImageSet
 from bwot.heads import LENET_HEADS, MetricHead
 from bwot.losses import AllPairsLoss, BatchwiseOTLoss, Form, PairwiseLoss, PlanGradient
-from bwot.paths import data_root, runs_root
-from bwot.records import Record, pack, read_record, write_atomically, write_record
+from bwot.paths import data_root
+from bwot.records import Record
 
 PRESETS = {
     "quick": {"epochs": 8, "seeds": (0, 1), "data": "embedded stand-ins, no download"},
@@ -35,11 +29,6 @@ PRESETS = {
 """How long and how often; the authors' plots show 50 epochs."""
 DATASETS = ("mnist",)
 LOSSES = ("pairwise", "allpairs", "bwot")
-SVC_SAMPLES = 10_000
-"""Training images that the accuracy is fitted on during training; after the last epoch it is all of them."""
-DIAGNOSED_STEPS = 4
-REPLAY_STEPS = 20
-_MODULES = "sinkhorn losses backbones heads metrics data.images data.sampling data.mnist standins training experiments".split()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +40,8 @@ class Images:
     """
 
     dataset: str = "mnist"
+    variant: str | None = None
+    """What other files of the data set's layout are; None: the published ones, no others."""
     preset: str = "quick"
     loss: str = "bwot"
     seed: int = 0
@@ -78,12 +69,30 @@ class Images:
                 raise ValueError(
                     f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}."
                 )
-        if self.epochs < 1 or self.epochs != int(self.epochs):
-            raise ValueError(f"epochs must be a whole number of at least 1, not {self.epochs}.")
+        for field in fields(self):
+            if field.type in (int, float):
+                value = _number(field.name, getattr(self, field.name), field.type)
+                object.__setattr__(self, field.name, value)
+        for name, least in (("epochs", 1), ("seed", 0), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if self.batch_size % 2:
+            raise ValueError(f"batch_size must be even (two batches), not {self.batch_size}.")
         for name in ("learning_rate", "decay"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}.")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), not {self.momentum}.")
         build_loss(self)  # checks the rest
+
+
+def _number(name, value, kind):
+    """``value`` as an int or a float: 5 and 5.0 are the same setting, 2.5 epochs, a text and NaN are none."""
+    real = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or (kind is int and value != int(value)):
+        wanted = "whole" if kind is int else "finite"
+        raise ValueError(f"{name} must be a {wanted} number, not {value!r}.")
+    return kind(value)
 
 
 def build_loss(settings: Images) -> nn.Module:
@@ -114,11 +123,13 @@ def build_network(settings: Images, channels: int, size: int) -> nn.Module:
 
 def load_data(settings: Images, data_dir: str | Path | None = None) -> ImageSet:
     """The images of a run: the embedded stand-in at ``quick``, the real ones otherwise."""
-    return standins.digits() if settings.preset == "quick" else mnist.load(data_root(data_dir))
+    if settings.preset == "quick":
+        return standins.digits()
+    return mnist.load(data_root(data_dir), settings.variant)
 
 
 def grid(
-    preset: str, losses: tuple[str, ...], seeds: tuple[int, ...] | None = None, **given
+    preset: str, losses: Sequence[str], seeds: Sequence[int] | None = None, **given
 ) -> list[Images]:
     """Settings of all losses × seeds at a preset; what is None or not given is the preset's or the default.
 
@@ -135,201 +146,17 @@ def grid(
         )
     known.setdefault("epochs", PRESETS[preset]["epochs"])
     seeds = PRESETS[preset]["seeds"] if seeds is None else seeds
+    for name, values in (("losses", losses), ("seeds", seeds)):
+        if not isinstance(values, list | tuple) or not values:
+            raise ValueError(f"{name} must be a list with at least one entry, not {values!r}.")
     return [
         Images(preset=preset, loss=loss, seed=seed, **known) for loss in losses for seed in seeds
     ]
 
 
-def run(
-    settings: Images,
-    data_dir: str | Path | None = None,
-    device: str = "cpu",
-    report: Callable[[dict], None] = lambda row: None,
-) -> Record:
-    """The record of a run, from ``runs/<key>/record.json`` if it is there, computed otherwise.
-
-    Args:
-        settings: what to run.
-        data_dir: the folder with the data sets; see :func:`bwot.paths.data_root`.
-        device: torch device to train on.
-        report: takes the row of the history after each epoch.
-
-    Raises:
-        FileNotFoundError: where the data are missing.
-        ValueError: where they are damaged.
-    """
-    data = load_data(settings, data_dir)
-    folder = runs_root() / cache_key(settings, data.sha256, device)
-    path = folder / "record.json"
-    if path.exists():
-        return read_record(path)
-    record = _compute(settings, data, device, folder, report)
-    write_record(record, path)
-    return record
-
-
-def cache_key(settings: Images, data_sha256: str, device: str) -> str:
-    """Hex digest of all that a run's numbers depend on; documentation and formatting of the code are no part of it."""
-    content = {
-        "settings": asdict(settings), "data": data_sha256, "code": provenance.code_digest(_MODULES),
-        "software": provenance.software(), "device": provenance.device_name(device), "threads": torch.get_num_threads(),
-    }  # fmt: skip
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
-
-
-def trained_network(record: Record) -> nn.Module:
-    """The network of a record as it was after the last epoch, on the CPU.
-
-    Raises:
-        FileNotFoundError: if the run was computed elsewhere or its folder was removed.
-    """
-    settings = Images(**record.settings)
-    path = runs_root() / record.provenance["key"] / "checkpoint.pt"
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path} is missing: the run was computed elsewhere; run() computes it here."
-        )
-    network = build_network(settings, *record.dataset["image"][::2])
-    network.load_state_dict(training.load_checkpoint(path)["network"])
-    return network
-
-
-def staleness(record: Record) -> str | None:
-    """Why a committed record no longer speaks for this code, or None if it does.
-
-    A record is stale when its settings are no longer understood, when it was made with other bytes than the published
-    ones without naming the variant, or when its replay gives other losses.
-    """
+def settings_of(record: Record) -> Images | None:
+    """The settings of a record; None where they are no longer understood. Later settings have their defaults."""
     try:
-        settings = Images(**record.settings)
-    except (TypeError, ValueError) as error:
-        return f"its settings are no longer understood: {error}"
-    if record.dataset["official"] and record.dataset["sha256"] != mnist.FINGERPRINT:
-        return f"its data have the fingerprint {record.dataset['sha256']}, the published ones {mnist.FINGERPRINT}"
-    again = replay(settings)
-    if not np.allclose(record.replay, again, rtol=1e-3, atol=1e-3):
-        return f"its replay starts {record.replay[:3]} in the record and {again[:3]} today"
-    return None
-
-
-def replay(settings: Images) -> list[float]:
-    """Losses of the first steps of the same network, loss and rate on the embedded digits: 20 numbers, under a second."""
-    data = standins.digits()
-    network = build_network(settings, *data.train.images.shape[1:3])
-    loss = build_loss(settings)
-    optimiser = torch.optim.SGD(
-        network.parameters(), lr=settings.learning_rate, momentum=settings.momentum
-    )
-    pairs = torch.cat(
-        [batch_pairs(len(data.train.labels), 128, settings.seed, epoch) for epoch in (1, 2, 3)]
-    )
-    losses = []
-    for pair in pairs[:REPLAY_STEPS]:
-        value = loss(**training.embed_pair(network, data.train, pair))
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        losses.append(round(value.item(), 6))
-    return losses
-
-
-def _compute(settings, data, device, folder, report):
-    started = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    train = Split(data.train.images.to(device), data.train.labels.to(device))
-    network = build_network(settings, *data.train.images.shape[1:3]).to(device)
-    loss = build_loss(settings)
-    schedule = training.Schedule(
-        **{field.name: getattr(settings, field.name) for field in fields(training.Schedule)}
-    )
-    evaluate = _evaluation(settings, network, loss, train, data)
-    status, where, final = "finished", None, {}
-    try:
-        history = training.fit(
-            network,
-            loss,
-            train,
-            schedule,
-            settings.seed,
-            evaluate,
-            folder / "checkpoint.pt",
-            report,
-        )
-        final = _final(network, train, data, folder)
-    except training.DivergedError as error:
-        status, where, history = "diverged", error.where, error.history
-    seconds = sum(row["seconds"] + row["evaluation_seconds"] for row in history) + final.pop(
-        "seconds", 0.0
-    )
-    sizes = {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")}
-    dataset = {"name": data.name, "variant": data.variant, "official": data.official, "sha256": data.sha256, "sizes": sizes,
-               "image": list(data.train.images.shape[1:])}  # fmt: skip
-    chosen = {
-        name: value
-        for name, value in vars(loss).items()
-        if name in {field.name for field in fields(Images)}
-    }
-    machine = {"device": provenance.device_name(device), "threads": torch.get_num_threads(), "seconds": round(seconds, 1),
-               "peak_memory_mb": provenance.peak_memory_mb(), "started": started, "key": folder.name}  # fmt: skip
-    return Record(
-        experiment="images", dataset=dataset, loss={"name": settings.loss, **chosen}, seed=settings.seed,
-        preset=settings.preset, settings=asdict(settings), tuning=None, history=history, replay=replay(settings),
-        provenance=provenance.commit() | provenance.software() | machine, status=status, diverged=where,
-        scores=final.get("scores"), per_query_ap=final.get("per_query_ap"),
-    )  # fmt: skip
-
-
-def _evaluation(settings, network, loss, train, data):
-    """What :func:`bwot.training.fit` calls after each epoch: scores on the test set, diagnostics on training batches."""
-    pairs = batch_pairs(len(train.labels), settings.batch_size, settings.seed, 0)[
-        :DIAGNOSED_STEPS
-    ].to(train.labels.device)
-    fitted = stratified_subset(data.train.labels, min(SVC_SAMPLES, len(data.train.labels)), seed=0)
-
-    def evaluate(epoch: int) -> dict:
-        start = time.perf_counter()
-        embeddings = training.embed(network, data.test.images.to(train.images.device)).cpu()
-        row = retrieval_row(
-            metrics.score_embeddings(
-                embeddings, embeddings, data.test.labels, data.test.labels, exclude_self=True
-            )
-        )
-        if epoch in (0, 1, 2, 5) or epoch % 10 == 0 or epoch == settings.epochs:
-            fit = training.embed(network, train.images[fitted.to(train.images.device)]).cpu()
-            row["accuracy"] = metrics.svc_accuracy(
-                fit, data.train.labels[fitted], embeddings, data.test.labels
-            )
-        row |= training.diagnose(network, loss, train, pairs)
-        row["evaluation_seconds"] = time.perf_counter() - start
-        return row
-
-    return evaluate
-
-
-def retrieval_row(scores: metrics.RetrievalScores) -> dict[str, float]:
-    """The six scores of a record's row, and the share of ties."""
-    return {name: getattr(scores, name) for name in ("nn", "ft", "st", "e", "dcg", "map", "tied")}
-
-
-def _final(network, train, data, folder):
-    """Scores after the last epoch, the accuracy fitted on all training images; the test embeddings go to a file."""
-    start = time.perf_counter()
-    embeddings = training.embed(network, data.test.images.to(train.images.device)).cpu()
-    scores = metrics.score_embeddings(
-        embeddings, embeddings, data.test.labels, data.test.labels, exclude_self=True
-    )
-    fit = training.embed(network, train.images).cpu()
-    row = retrieval_row(scores)
-    row["accuracy"] = metrics.svc_accuracy(fit, data.train.labels, embeddings, data.test.labels)
-    stream = io.BytesIO()
-    np.savez(
-        stream,
-        ids=np.arange(len(embeddings)),
-        labels=data.test.labels.numpy(),
-        embeddings=embeddings.numpy(),
-    )
-    write_atomically(folder / "embeddings.npz", stream.getvalue())
-    return {
-        "scores": row,
-        "per_query_ap": pack(scores.average_precision.numpy()),
-        "seconds": time.perf_counter() - start,
-    }
+        return Images(**record.settings)
+    except (TypeError, ValueError):
+        return None

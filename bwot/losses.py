@@ -20,7 +20,7 @@ TINY = 1e-12  # inside the square root of a distance, where its derivative would
 
 
 class NonFiniteError(ValueError):
-    """Embeddings that are NaN or infinite: training has diverged."""
+    """Embeddings that are NaN or infinite, or too large to square: training has diverged."""
 
 
 class _PairLoss(nn.Module):
@@ -61,7 +61,7 @@ class _PairLoss(nn.Module):
 
         Raises:
             ValueError: for shapes or lengths that do not fit, an empty batch, one sample against itself, triplets.
-            NonFiniteError: for embeddings that are NaN or infinite (a ``ValueError`` too).
+            NonFiniteError: for embeddings that are NaN or infinite, or whose squares are (a ``ValueError`` too).
         """
         error, same, allowed = self._pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
         return (self.weights(error, same, allowed) * self._paid(error)).sum()
@@ -83,7 +83,16 @@ class _PairLoss(nn.Module):
     def pair_errors(
         self, squared_distance: Float[Tensor, "*pairs"], same: Bool[Tensor, "*pairs"]
     ) -> Float[Tensor, "*pairs"]:
-        """``G``: how far each pair is from where it should be (authors: ``calculateGroundMetricContrastive``)."""
+        """``G``: how far each pair is from where it should be (authors: ``calculateGroundMetricContrastive``).
+
+        Raises:
+            NonFiniteError: for distances that are NaN or infinite: embeddings so large that their squares overflow.
+        """
+        if not bool(squared_distance.isfinite().all()):
+            raise NonFiniteError(
+                f"squared distances must be finite, but the embeddings are too large for {squared_distance.dtype}: "
+                "training has diverged."
+            )
         if self.form == "shapes":  # authors' 3D code: optimal_transport, with the true distance
             distance = squared_distance.clamp_min(TINY).sqrt()
             positive = (distance - (self.positive_margin or 0.0)).relu().square()
@@ -96,10 +105,12 @@ class _PairLoss(nn.Module):
         others, other_labels = _check_batches(embeddings, labels, ref_emb, ref_labels)
         same = labels[:, None] == other_labels[None, :]
         allowed = None
-        if indices_tuple is not None:
-            allowed = _allowed_pairs(indices_tuple, same)
-        elif ref_emb is None:
+        if ref_emb is None:
             allowed = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        if indices_tuple is not None:
+            allowed = _allowed_pairs(
+                indices_tuple, torch.ones_like(same) if allowed is None else allowed
+            )
         return self.pair_errors(squared_distances(embeddings, others), same), same, allowed
 
     def _paid(self, error):
@@ -264,22 +275,23 @@ def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float
     return squared.clamp_min(0)
 
 
-def _allowed_pairs(indices, same):
+def _allowed_pairs(indices, among):
     if len(indices) != 4:
         raise ValueError(
             f"indices_tuple must be four index tensors (a1, p, a2, n), not {len(indices)}: mine pairs."
         )
-    allowed = torch.zeros_like(same)
+    allowed = torch.zeros_like(among)
     allowed[indices[0], indices[1]] = True
     allowed[indices[2], indices[3]] = True
+    allowed &= among
     if not bool(allowed.any()):
-        raise ValueError("indices_tuple allows no pair.")
+        raise ValueError("indices_tuple must allow at least one pair of two different samples.")
     return allowed
 
 
 def _check_batches(embeddings, labels, ref_emb, ref_labels):
     """The other batch and its labels, the same ones where none is given; all of them checked."""
-    _check_batch("embeddings", embeddings, labels, embeddings.shape[-1])
+    _check_batch("embeddings", embeddings, labels)
     if (ref_emb is None) != (ref_labels is None):
         raise ValueError("ref_emb and ref_labels must be given together.")
     if ref_emb is not None:
@@ -290,8 +302,8 @@ def _check_batches(embeddings, labels, ref_emb, ref_labels):
     return embeddings, labels
 
 
-def _check_batch(name, embeddings, labels, width):
-    if embeddings.ndim != 2 or embeddings.shape[1] != width or 0 in embeddings.shape:
+def _check_batch(name, embeddings, labels, width=None):
+    if embeddings.ndim != 2 or 0 in embeddings.shape or width not in (None, embeddings.shape[1]):
         raise ValueError(
             f"{name} must have shape (samples, {width or 'features'}), neither 0, not {tuple(embeddings.shape)}."
         )

@@ -65,8 +65,16 @@ def _git(*arguments):
 
 
 def device_name(device: str) -> str:
-    """``cpu``, or the name of the accelerator."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    """``cpu``, or the name of the accelerator.
+
+    Raises:
+        ValueError: for ``cuda`` where there is none.
+    """
+    if not device.startswith("cuda"):
+        return device
+    if not torch.cuda.is_available():
+        raise ValueError(f"device {device} needs a GPU that torch can use, and there is none.")
+    return torch.cuda.get_device_name(device)
 
 
 def peak_memory_mb() -> int:

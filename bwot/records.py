@@ -49,7 +49,8 @@ def read_record(path: str | Path) -> Record:
         RecordError: for a file that is no JSON, has another schema version, or misses fields; the file is named.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=_refuse_constant)
         version = content["schema"]
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(
@@ -65,6 +66,10 @@ def read_record(path: str | Path) -> Record:
             f"{path} differs from a record in the fields {sorted(names ^ content.keys())}."
         )
     return Record(**content)
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is no finite number")
 
 
 def validate(record: Record) -> None:
@@ -92,12 +97,19 @@ def write_record(record: Record, path: str | Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and move it in place: readers see the old file or the new one."""
+    """Write a file under a temporary name and move it in place: readers see the old file or the new one.
+
+    Raises:
+        OSError: that names the file, where it cannot be written, such as on a full disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
+    except OSError as error:  # a failed write names no file of its own
+        reason = f"cannot be written ({error.strerror or error})"
+        raise OSError(error.errno, reason, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 

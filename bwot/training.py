@@ -4,11 +4,11 @@ A run is a function of its settings alone: the order of an epoch's batches is dr
 killed goes on from its last checkpoint and ends with the same bits.
 """
 
-import os
-import pickle
-import sys
+import io
+import math
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
 from bwot.losses import AllPairsLoss, NonFiniteError, squared_distances
+from bwot.progress import progress
+from bwot.records import write_atomically
 
 CHECK_EVERY = 50
 """Steps between looks at the loss on an accelerator, where each look waits for the device; on the CPU every step."""
@@ -60,11 +62,17 @@ def as_input(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
 def embed(
     network: nn.Module, images: UInt8[Tensor, "n c h w"], block: int = 500
 ) -> Float[Tensor, "n e"]:
-    """Embeddings of all images, computed in blocks of ``block``; the network is left in the mode it was in."""
+    """Embeddings of all images, computed in blocks of ``block``; the network is left in the mode it was in.
+
+    Raises:
+        NonFiniteError: for embeddings that are NaN or infinite.
+    """
     mode = network.training
     network.eval()
     embeddings = torch.cat([network(as_input(part)) for part in images.split(block)])
     network.train(mode)
+    if not bool(embeddings.isfinite().all()):
+        raise NonFiniteError("embeddings must be finite, but some are NaN or infinite.")
     return embeddings
 
 
@@ -102,49 +110,40 @@ def fit(
 
     Raises:
         DivergedError: as soon as the loss is not finite.
-        CheckpointError: for a checkpoint that cannot be read.
+        CheckpointError: for a checkpoint that cannot be read or is that of another network.
+        OSError: where the checkpoint cannot be written.
     """
     optimiser = torch.optim.SGD(
         network.parameters(), lr=schedule.learning_rate, momentum=schedule.momentum
     )
     history = _restore(checkpoint, network, optimiser) if checkpoint else []
-    if not history:
-        history.append(
-            {
-                "epoch": 0,
-                "loss": None,
-                "seconds": 0.0,
-                "learning_rate": schedule.learning_rate,
-                **after_epoch(0),
-            }
-        )
-        report(history[-1])
     for epoch in range(len(history), schedule.epochs + 1):
-        rate = schedule.learning_rate * schedule.decay ** (epoch - 1)
+        rate = schedule.learning_rate * schedule.decay ** max(0, epoch - 1)
         optimiser.param_groups[0]["lr"] = rate
+        pairs = batch_pairs(len(train.labels), schedule.batch_size, seed, epoch)
         start = time.perf_counter()
-        mean = _one_epoch(network, loss, train, optimiser, schedule, seed, epoch, history)
-        seconds = time.perf_counter() - start
-        history.append(
-            {
-                "epoch": epoch,
-                "loss": mean,
-                "seconds": seconds,
-                "learning_rate": rate,
-                **after_epoch(epoch),
-            }
-        )
+        mean = _one_epoch(network, loss, train, optimiser, pairs, epoch, history) if epoch else None
+        row = {
+            "epoch": epoch,
+            "loss": mean,
+            "seconds": time.perf_counter() - start if epoch else 0.0,
+            "learning_rate": rate,
+        }
+        try:
+            history.append(row | after_epoch(epoch))
+        except NonFiniteError as error:  # the last step of the epoch was one too far
+            raise DivergedError(epoch, len(pairs), history) from error
         if checkpoint:
             _save(checkpoint, network, optimiser, history)
         report(history[-1])
     return history
 
 
-def _one_epoch(network, loss, train, optimiser, schedule, seed, epoch, history) -> float:
-    """Mean loss of the epoch."""
+def _one_epoch(network, loss, train, optimiser, pairs, epoch, history) -> float:
+    """Mean loss over the pairs of batches of an epoch."""
     total = torch.zeros((), device=train.images.device)
     every = 1 if train.images.device.type == "cpu" else CHECK_EVERY
-    pairs = batch_pairs(len(train.labels), schedule.batch_size, seed, epoch).to(train.images.device)
+    pairs = pairs.to(train.images.device)
     for step, pair in enumerate(progress(pairs, f"epoch {epoch}"), start=1):
         try:
             value = loss(**embed_pair(network, train, pair))
@@ -191,17 +190,10 @@ def _diagnose_pair(network, loss, plain, batches):
 
 def _gradient_norm(network, value) -> float:
     gradients = torch.autograd.grad(value, list(network.parameters()), retain_graph=True)
-    return torch.stack([gradient.norm() for gradient in gradients]).norm().item()
-
-
-def progress(steps, description: str) -> Iterator:
-    """``steps`` behind a progress bar where someone watches: a terminal or a live notebook, not a pipe or a page run."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    if not watched or os.environ.get("BWOT_PROGRESS") == "off":
-        return iter(steps)
-    from tqdm.auto import tqdm
-
-    return iter(tqdm(steps, desc=description, leave=False))
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
+    if not math.isfinite(norm):  # the embeddings are finite still, and the next step's are not
+        raise NonFiniteError("the gradient's norm must be finite, and it is not.")
+    return norm
 
 
 def _save(path, network, optimiser, history):
@@ -210,13 +202,9 @@ def _save(path, network, optimiser, history):
         "optimiser": optimiser.state_dict(),
         "history": history,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        torch.save(state, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    write_atomically(path, stream.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict:
@@ -226,8 +214,14 @@ def load_checkpoint(path: Path) -> dict:
         CheckpointError: if the file is damaged or holds anything else.
     """
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the check-sums
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} in it has another check-sum")
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        if not isinstance(state, dict):
+            raise ValueError(f"it holds a {type(state).__name__}")
+        return state
+    except Exception as error:  # what a damaged file leads to depends on its bytes
         raise CheckpointError(
             f"{path} is no readable checkpoint ({error}): delete it to start this run again."
         ) from error
@@ -237,6 +231,13 @@ def _restore(path, network, optimiser) -> list[dict]:
     if not path.exists():
         return []
     state = load_checkpoint(path)
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
+    try:
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        if [row["epoch"] for row in state["history"]] != list(range(len(state["history"]))):
+            raise ValueError("its history does not run from epoch 0 on")
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint of this run ({error}): delete it to start this run again."
+        ) from error
     return state["history"]

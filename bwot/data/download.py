@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import shutil
-import sys
 import textwrap
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from bwot.data.images import DataError
+from bwot.progress import watched
 
 TIMEOUT = 30.0  # seconds without a byte
 BLOCK = 1 << 16
@@ -65,15 +65,6 @@ def fetch(urls: Sequence[str], path: Path, check: Callable[[Path], None], most: 
     raise DownloadError(_why_not_fetched(path, failures))
 
 
-def watched() -> bool:
-    """Does a person see a progress bar: in a terminal or a live notebook, unless ``BWOT_PROGRESS`` is ``off``?"""
-    if os.environ.get("BWOT_PROGRESS") == "off":
-        return False
-    ipython = sys.modules.get("IPython")
-    shell = type(ipython.get_ipython()).__name__ if ipython else None
-    return sys.stderr.isatty() or shell == "ZMQInteractiveShell"
-
-
 def _fetch_from(url, path, check, most):
     partial, wrong = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.wrong")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,12 +85,11 @@ def _fetch_from(url, path, check, most):
 
 
 def _receive_checked(url, stream, partial, check, most):
-    resumed = stream.tell() > 0
-    _receive(url, stream, most)
+    appended = _receive(url, stream, most)
     try:
         check(partial)
     except DataError:
-        if not resumed:
+        if not appended:
             raise
         # The first part may be of another mirror's or an older file: once more, from the start.
         _restart(stream)
@@ -108,11 +98,14 @@ def _receive_checked(url, stream, partial, check, most):
 
 
 def _receive(url, stream, most):
-    """Append to ``stream`` what it lacks of the file at ``url``, or write it anew where the server gives no part."""
+    """Append to ``stream`` what it lacks of the file at ``url``, or write it anew where the server gives no part.
+
+    True where bytes that were there before are part of the result.
+    """
     start = stream.tell()
     response = _open(url, start)
     if response is None:
-        return
+        return True
     with response:
         start = start if response.status == 206 else 0
         total = None if response.length is None else start + response.length
@@ -131,6 +124,7 @@ def _receive(url, stream, most):
     os.fsync(stream.fileno())
     if total is not None and stream.tell() < total:
         raise _MirrorFailed(f"the connection was cut after {stream.tell():,} of {total:,} bytes")
+    return start > 0
 
 
 def _open(url, start):
@@ -150,13 +144,10 @@ def _open(url, start):
         raise _MirrorFailed(f"HTTP status {error.code} {error.reason}") from error
     except (OSError, HTTPException, ValueError) as error:
         raise _MirrorFailed(_reason(error)) from error
-    if response.status == 206 and not response.headers.get("Content-Range", "").startswith(
-        f"bytes {start}-"
-    ):
+    sent = response.headers.get("Content-Range", "no range")
+    if response.status == 206 and not sent.startswith(f"bytes {start}-"):
         response.close()
-        raise _MirrorFailed(
-            f"sent the range {response.headers.get('Content-Range')}, expected {start}-"
-        )
+        raise _MirrorFailed(f"sent {sent}, expected bytes {start}-")
     return response
 
 

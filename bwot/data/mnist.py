@@ -72,6 +72,8 @@ FILES = (
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
+FINGERPRINT = "b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a"
+"""SHA-256 of the decompressed bytes of the four published files, one after another."""
 
 
 def load(root: Path | None = None, variant: str | None = None) -> ImageSet:
@@ -148,9 +150,7 @@ def _fetched(folder, file):
     urls = [f"{mirror}{file.name}.gz" for mirror in MIRRORS]
     # The largest that a mirror may send is the file without its wrapper.
     most = file.header_size + math.prod(file.dimensions)
-    return fetch(
-        urls, folder / f"{file.name}.gz", lambda path: _refuse_unpublished(path, file), most
-    )
+    return fetch(urls, path, lambda path: _refuse_unpublished(path, file), most)
 
 
 def _refuse_unpublished(path, file):
@@ -164,9 +164,8 @@ def _judge_one(folder, file):
     path = _find(folder, file)
     if path is None:
         wanted = folder / f"{file.name}.gz"
-        return FileReport(
-            wanted, "missing", 0, f"{wanted} is missing: run `bwot data download mnist`."
-        ), 0
+        detail = f"{wanted} is missing: run `bwot data download mnist`."
+        return FileReport(wanted, "missing", 0, detail), 0
     size = path.stat().st_size
     try:
         content = _read(path, file, MOST_ITEMS)
@@ -202,12 +201,10 @@ def _most(variant):
 def _read(path, file, most):
     """The decompressed bytes of an idx file, never more than its header declares for ``most`` items, and one.
 
-    Whether it is compressed is seen from its first bytes, for browsers and mirrors that unpack keep the name.
+    Whether it is compressed is seen from its first bytes, for what unpacks on the way keeps the name.
     """
     if not path.is_file():
-        raise DataError(
-            f"{path} is a folder or a device, expected a file: move it away.\n{RECOVERY}"
-        )
+        raise DataError(f"{path} is no plain file.\n{RECOVERY}")
     try:
         with path.open("rb") as raw:
             compressed = raw.read(2) == b"\x1f\x8b"
@@ -279,10 +276,7 @@ def _misfits(found, counts):
             reason = f"{found[labels]} has {counts[labels]:,} labels, expected {counts[images]:,} as {found[images]}"
             yield labels, f"{reason} has images.\n{RECOVERY}"
     if counts[0] < 12:
-        yield (
-            0,
-            f"{found[0]} has {counts[0]} images, expected at least 12: a twelfth is for validation.",
-        )
+        yield 0, f"{found[0]} has {counts[0]} images, expected 12 or more: a twelfth is validation."
 
 
 def _published_name(digest):
@@ -291,9 +285,11 @@ def _published_name(digest):
 
 def _refusal(path, digest, file):
     other = _published_name(digest)
+    whose = f", the published {other}" if other else ""
+    naming = "" if other else ' Are other data meant? Name them: load(variant="…").'
     return (
         f"{path} is not the published file.\n"
         f"  expected sha256 {file.sha256} (decompressed)\n"
-        f"  found    sha256 {digest}{f', the published {other}' if other else ''}\n"
-        f'{RECOVERY} Are other data meant? Name them: load(variant="…").'
+        f"  found    sha256 {digest}{whose}\n"
+        f"{RECOVERY}{naming}"
     )

@@ -1,0 +1,150 @@
+"""What a set of records says: means over seeds, paired differences between losses, verdicts against the authors.
+
+The seed fixes initialisation and batch order alike for every loss, so differences are taken seed by seed.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bwot.published import Curve
+from bwot.records import Record
+
+CONFIDENCE = 0.95
+UNDECIDED_BEYOND = 0.03
+"""A band wider than this, in units of a score, decides nothing."""
+
+
+class Summary(NamedTuple):
+    """Mean and sample standard deviation over seeds (NaN for one seed), and how many seeds; diverged runs are counted."""
+
+    mean: float
+    sd: float
+    n: int
+    diverged: int
+
+
+class Difference(NamedTuple):
+    """Mean of paired differences with its confidence interval; ``p`` is Holm-corrected over the family it came with."""
+
+    first: str
+    second: str
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def of_loss(records: Sequence[Record], loss: str) -> list[Record]:
+    """The records of a loss, by seed."""
+    return sorted(
+        (record for record in records if record.loss["name"] == loss),
+        key=lambda record: record.seed,
+    )
+
+
+def losses_in(records: Sequence[Record]) -> list[str]:
+    """The losses there are, in the order of their first record."""
+    return list(dict.fromkeys(record.loss["name"] for record in records))
+
+
+def at_epoch(record: Record, score: str, epoch: int) -> float | None:
+    """A score of the history, or None where it was not taken or the run had diverged."""
+    return next((row.get(score) for row in record.history if row["epoch"] == epoch), None)
+
+
+def summarise(records: Sequence[Record], score: str, epoch: int | None = None) -> Summary:
+    """A score over seeds: that after the last epoch, or one of the history."""
+    finished = [record for record in records if record.status == "finished"]
+    values = [
+        record.scores[score] if epoch is None else at_epoch(record, score, epoch)
+        for record in finished
+    ]
+    values = np.array([value for value in values if value is not None])
+    mean = float(values.mean()) if len(values) else math.nan
+    return Summary(
+        mean,
+        float(values.std(ddof=1)) if len(values) > 1 else math.nan,
+        len(values),
+        len(records) - len(finished),
+    )
+
+
+def paired_differences(
+    records: Sequence[Record], reference: str, score: str, epoch: int | None = None
+) -> list[Difference]:
+    """``reference`` minus every other loss, seed by seed, with t-intervals and Holm's correction of the p-values."""
+    family = [
+        _paired(records, reference, other, score, epoch)
+        for other in losses_in(records)
+        if other != reference
+    ]
+    corrected = _holm([difference.p for difference in family])
+    return [difference._replace(p=p) for difference, p in zip(family, corrected, strict=True)]
+
+
+def _paired(records, first, second, score, epoch):
+    from scipy import stats
+
+    def values(loss):
+        found = {
+            r.seed: (r.scores or {}).get(score) if epoch is None else at_epoch(r, score, epoch)
+            for r in of_loss(records, loss)
+        }
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    ours, theirs = values(first), values(second)
+    differences = np.array(
+        [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    )
+    n = len(differences)
+    if n < 2:
+        return Difference(
+            first,
+            second,
+            float(differences.mean()) if n else math.nan,
+            math.nan,
+            math.nan,
+            math.nan,
+            n,
+        )
+    error = differences.std(ddof=1) / math.sqrt(n)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error
+    mean = float(differences.mean())
+    p = float(2 * stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
+    return Difference(first, second, mean, mean - half, mean + half, p, n)
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """Holm (1979): the i-th smallest of m times (m - i), never below the one before; NaN stays and counts for none."""
+    known = [i for i in np.argsort(p_values) if not math.isnan(p_values[i])]
+    corrected, before = list(p_values), 0.0
+    for rank, i in enumerate(known):
+        before = max(before, min(1.0, (len(known) - rank) * p_values[i]))
+        corrected[i] = before
+    return corrected
+
+
+def verdict(summary: Summary, curve: Curve, epoch: int) -> str:
+    """*reproduced*, *above* or *below* the authors' point at an epoch, or *undecided*.
+
+    The band around our mean is t(.975, n-1)·s·√(1 + 1/n), within which one more run of ours would fall, plus the
+    reading error of the plot; one wider than 3 points, or a single seed, decides nothing.
+    """
+    if summary.n < 2:
+        return "undecided"
+    from scipy import stats
+
+    theirs = curve.values[curve.epochs.index(epoch)]
+    spread = (
+        stats.t.ppf((1 + CONFIDENCE) / 2, summary.n - 1) * summary.sd * math.sqrt(1 + 1 / summary.n)
+    )
+    band = spread + curve.reading_error
+    if band > UNDECIDED_BEYOND:
+        return "undecided"
+    if abs(summary.mean - theirs) <= band:
+        return "reproduced"
+    return "above" if summary.mean > theirs else "below"

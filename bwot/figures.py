@@ -1,0 +1,240 @@
+"""Pictures of the book: each has a name, a caption and alternative text, and follows the reader's theme.
+
+:func:`show` displays a figure as one SVG whose ink turns light in dark mode. What it says of itself (name, alternative
+text, caption) travels in the output's metadata to :mod:`bwot.publishing`, which puts it where the book reads it.
+"""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import seaborn
+from IPython.display import display
+from jaxtyping import Bool, Float, Int64, UInt8
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from bwot.comparison import at_epoch, losses_in, of_loss
+from bwot.published import CURVES
+from bwot.records import Record
+
+INK = "#010203"  # a colour nobody uses: it is swapped in dark mode
+_INKED = "text.color axes.edgecolor axes.labelcolor axes.titlecolor xtick.color ytick.color".split()
+_DARK = (
+    "<style>@media (prefers-color-scheme: dark){"
+    f'[style*="{INK}"]{{stroke:#e8e8e8!important}}'
+    f'text[style*="{INK}"],g[style*="fill: {INK}"]{{fill:#e8e8e8!important;stroke:none!important}}'
+    "}</style>"
+)
+COLOURS = dict(
+    zip(
+        ("bwot", "allpairs", "pairwise"),
+        seaborn.color_palette("colorblind").as_hex()[:3],
+        strict=True,
+    )
+)
+MARKERS = {"bwot": "o", "allpairs": "D", "pairwise": "s"}
+TITLES = {"bwot": "batch-wise OT", "allpairs": "all-pairs mean", "pairwise": "pair-wise"}
+SCORE_NAMES = {
+    "nn": "NN",
+    "ft": "FT",
+    "st": "ST",
+    "e": "E",
+    "dcg": "DCG",
+    "map": "mAP",
+    "accuracy": "accuracy",
+}
+HEAT = "viridis"
+WRONG = "#d55e00"
+
+
+def theme() -> None:
+    """The look of every figure; call it before the first one."""
+    seaborn.set_theme(context="notebook", style="ticks", palette="colorblind")
+    matplotlib.rcParams.update({key: INK for key in _INKED})
+    matplotlib.rcParams.update(
+        {"savefig.transparent": True, "svg.hashsalt": "bwot", "svg.fonttype": "none", "legend.frameon": False,
+         "axes.spines.top": False, "axes.spines.right": False, "image.cmap": HEAT, "figure.constrained_layout.use": True,
+         "legend.labelcolor": INK, "font.size": 11, "axes.facecolor": "none", "axes.titlesize": 11},
+    )  # fmt: skip
+
+
+def show(figure: Figure, name: str, alt: str, caption: str) -> None:
+    """Display a figure as SVG with what the book needs to know of it.
+
+    Args:
+        figure: closed afterwards.
+        name: label for references, unique in the notebook.
+        alt: what the picture shows, for readers who do not see it.
+        caption: the text under it.
+    """
+    display(
+        {"image/svg+xml": svg(figure), "text/plain": alt},
+        raw=True,
+        metadata={"bwot": {"name": name, "alt": alt, "caption": caption}},
+    )
+
+
+def svg(figure: Figure) -> str:
+    """The figure as one SVG whose ink turns light in dark mode; the figure is closed."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    matplotlib.pyplot.close(figure)
+    text = stream.getvalue()
+    inside = text.index(">", text.index("<svg")) + 1
+    return text[:inside] + _DARK + text[inside:]
+
+
+def samples(
+    images: UInt8[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    classes: Sequence[str],
+    each: int = 10,
+) -> Figure:
+    """The first ``each`` images of every class, a class a row."""
+    figure, axes = matplotlib.pyplot.subplots(
+        len(classes), each, figsize=(0.6 * each, 0.6 * len(classes))
+    )
+    for row, label in zip(axes, range(len(classes)), strict=True):
+        for axis, image in zip(row, images[labels == label], strict=False):
+            axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=255)
+        row[0].set_ylabel(classes[label], rotation=0, ha="right", va="center")
+    _bare(axes)
+    return figure
+
+
+def error_and_plan(
+    error: Float[Tensor, "n m"],
+    plan: Float[Tensor, "n m"],
+    same: Bool[Tensor, "n m"],
+    titles: Sequence[str] = (),
+) -> Figure:
+    """Heat maps of pair errors ``G`` and of ``n m T`` (1: the weight of a uniform plan), positives framed."""
+    figure, axes = matplotlib.pyplot.subplots(1, 2, figsize=(9, 4))
+    relative = plan * plan.numel()
+    for axis, values, title in zip(
+        axes, (error, relative), titles or ("pair error G", "weight n m T"), strict=True
+    ):
+        picture = axis.imshow(
+            values.numpy(), aspect="equal", interpolation="nearest", rasterized=True
+        )
+        figure.colorbar(picture, ax=axis, shrink=0.85)
+        axis.contour(same.float().numpy(), levels=[0.5], colors="white", linewidths=0.7)
+        axis.set(
+            title=title, xlabel="sample of batch B, by class", ylabel="sample of batch A, by class"
+        )
+    return figure
+
+
+def hardest_pairs(
+    first: UInt8[Tensor, "n c h w"],
+    second: UInt8[Tensor, "m c h w"],
+    plan: Float[Tensor, "n m"],
+    same: Bool[Tensor, "n m"],
+    count: int = 8,
+) -> Figure:
+    """The pairs of most weight, positives above and negatives below, each with its weight n m T."""
+    figure, axes = matplotlib.pyplot.subplots(4, count, figsize=(1.0 * count, 4.6))
+    relative = plan * plan.numel()
+    for rows, kind, mask in ((axes[:2], "positive", same), (axes[2:], "negative", ~same)):
+        ranked = (relative * mask).flatten().argsort(descending=True)[: min(count, int(mask.sum()))]
+        for column, pair in zip(rows.T, ranked.tolist(), strict=False):
+            i, j = divmod(pair, plan.shape[1])
+            column[0].imshow(_pixels(first[i]), cmap="gray", vmin=0, vmax=255)
+            column[1].imshow(_pixels(second[j]), cmap="gray", vmin=0, vmax=255)
+            column[0].set_title(f"{relative[i, j]:.1f}", fontsize=10)
+        rows[0][0].set_ylabel(f"hardest\n{kind}s: A")
+        rows[1][0].set_ylabel("B")
+    _bare(axes)
+    return figure
+
+
+def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "accuracy")) -> Figure:
+    """Test scores over epochs: mean of the seeds, band from the lowest to the highest, authors' points where they exist."""
+    figure, axes = matplotlib.pyplot.subplots(1, len(scores), figsize=(5.2 * len(scores), 4.2))
+    dataset, real = records[0].dataset["name"], records[0].preset != "quick"
+    for axis, score in zip(np.atleast_1d(axes), scores, strict=True):
+        for loss in losses_in(records):
+            _curve(axis, of_loss(records, loss), score, loss)
+            theirs = CURVES.get((dataset, loss, score)) if real else None
+            if theirs:
+                last = max(record.settings["epochs"] for record in records)
+                points = [
+                    (e, v) for e, v in zip(theirs.epochs, theirs.values, strict=True) if e <= last
+                ]
+                axis.plot(*zip(*points, strict=True), MARKERS[loss], mfc="none", color=COLOURS[loss], ms=9, mew=1.5,
+                          label=f"{TITLES[loss]}, authors")  # fmt: skip
+        axis.set(xlabel="epoch", ylabel=f"test {SCORE_NAMES[score]}")
+    figure.legend(
+        *np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+    )
+    return figure
+
+
+def _curve(axis, records, score, loss):
+    epochs = [row["epoch"] for row in records[0].history if score in row and row["epoch"] > 0]
+    values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
+    values = np.array(
+        [[np.nan if value is None else value for value in row] for row in values], dtype=float
+    )
+    if len(values):
+        axis.plot(epochs, np.nanmean(values, 1), color=COLOURS[loss], label=f"{TITLES[loss]}, ours")
+        axis.fill_between(
+            epochs,
+            np.nanmin(values, 1),
+            np.nanmax(values, 1),
+            color=COLOURS[loss],
+            alpha=0.25,
+            lw=0,
+        )
+
+
+def weight_shares(records: Sequence[Record]) -> Figure:
+    """Per epoch: share of the weights on positives, share on pairs with error, gradient norm over the all-pairs mean's."""
+    names = {
+        "mass_on_positives": "weight on positives",
+        "mass_on_active": "weight on pairs with error",
+        "gradient_ratio": "gradient norm / all-pairs mean's",
+    }
+    figure, axes = matplotlib.pyplot.subplots(1, 3, figsize=(10.5, 3.6))
+    for axis, (score, title) in zip(axes, names.items(), strict=True):
+        for loss in losses_in(records):
+            _curve(axis, of_loss(records, loss), score, loss)
+        axis.set(xlabel="epoch", title=title)
+        axis.set_ylim(bottom=0)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def retrievals(
+    images: UInt8[Tensor, "n c h w"],
+    labels: Int64[Tensor, " n"],
+    queries: Sequence[int],
+    nearest: Int64[Tensor, "q k"],
+) -> Figure:
+    """Queries in the first column and what is nearest to each; a frame marks what is of another class."""
+    count = nearest.shape[1]
+    figure, axes = matplotlib.pyplot.subplots(
+        len(queries), count + 1, figsize=(0.75 * (count + 1), 0.78 * len(queries))
+    )
+    for row, query, found in zip(axes, queries, nearest.tolist(), strict=True):
+        for axis, item in zip(row, [query, *found], strict=True):
+            axis.imshow(_pixels(images[item]), cmap="gray", vmin=0, vmax=255)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set(
+                visible=bool(labels[item] != labels[query]), color=WRONG, linewidth=3
+            )
+    axes[0][0].set_title("query", fontsize=10)
+    return figure
+
+
+def _pixels(image):
+    return image[0].numpy() if image.shape[0] == 1 else image.permute(1, 2, 0).numpy()
+
+
+def _bare(axes):
+    for axis in np.ravel(axes):
+        axis.set(xticks=[], yticks=[])
+        for spine in axis.spines.values():
+            spine.set_visible(False)

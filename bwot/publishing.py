@@ -1,0 +1,107 @@
+"""From a notebook and its parameters to a page of the book.
+
+Papermill executes the notebook under a temporary name; then what each figure said of itself (name, alternative text,
+caption) is put where the book reads it, labels get the page's name in front, and the whole is moved in place.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+
+from bwot.paths import PROJECT, runs_root
+
+
+class PageError(RuntimeError):
+    """A notebook that stopped with an exception or whose kernel died; the failed notebook is kept."""
+
+
+def make_page(notebook: Path, output: Path, parameters: dict) -> None:
+    """Execute ``notebook`` with ``parameters`` and write the page ``output``, whole or not at all.
+
+    Raises:
+        FileNotFoundError: if there is no such notebook.
+        ValueError: for a parameter that the notebook does not have; nothing is started.
+        PageError: if a cell raises; names cell and exception, and where the failed notebook is kept.
+    """
+    import papermill
+
+    if not notebook.exists():
+        known = ", ".join(sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb")))
+        raise FileNotFoundError(f"there is no notebook {notebook}; there are {known}.")
+    check_parameters(notebook, parameters)
+    kept = runs_root() / "logs" / f"{output.stem}.failed.ipynb"
+    for left in (kept, kept.with_suffix(".txt")):
+        left.unlink(missing_ok=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.stem}.{os.getpid()}.part.ipynb")
+    os.environ["BWOT_PROGRESS"] = "off"  # nobody watches a page being made
+    try:
+        papermill.execute_notebook(
+            notebook, partial, parameters, cwd=notebook.parent, progress_bar=False, log_output=False
+        )
+        page = publish(nbformat.read(partial, as_version=4), output.stem)
+        nbformat.write(page, partial)
+        os.replace(partial, output)
+    except (papermill.PapermillExecutionError, RuntimeError) as error:  # the latter: a dead kernel
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(partial, kept)  # runs/ may lie on another disk
+        message = f"{notebook.name}: {_failure(error)}\nThe notebook as it failed: {kept}"
+        kept.with_suffix(".txt").write_text(message + "\n")
+        raise PageError(message) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _failure(error):
+    if isinstance(error, RuntimeError):
+        return f"the kernel died, for want of memory perhaps ({error})"
+    return f"cell In [{error.exec_count}] raised {error.ename}: {error.evalue}"
+
+
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """Refuse parameters that the notebook does not have: papermill only logs them.
+
+    Raises:
+        ValueError: that names the unknown and the allowed ones.
+    """
+    import papermill
+
+    allowed = list(papermill.inspect_notebook(notebook))
+    unknown = sorted(parameters.keys() - set(allowed))
+    if unknown:
+        raise ValueError(
+            f"{notebook.name} has no parameter {', '.join(unknown)}; it has {', '.join(allowed)}."
+        )
+
+
+def publish(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """The executed notebook as the book wants it; ``name`` goes in front of its labels."""
+    labels = set()
+    for cell in page.cells:
+        for output in cell.get("outputs", []):
+            said = output.get("metadata", {}).pop("bwot", None)
+            if said:
+                labels.add(said["name"])
+                cell.metadata["mystnb"] = {
+                    "image": {"alt": said["alt"], "classes": "dark-light"},
+                    "figure": {"name": f"{name}-{said['name']}", "caption": said["caption"]},
+                }
+    for cell in page.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _prefixed(cell.source, labels, name)
+        cell.metadata.pop("papermill", None)
+        cell.get("metadata", {}).pop("execution", None)
+    page.metadata.pop("papermill", None)
+    return page
+
+
+def _prefixed(source, labels, name):
+    """``{numref}`plan``` becomes ``{numref}`<name>-plan``` for the labels of this page's figures."""
+
+    def replaced(match):
+        return f"{match[1]}{name}-{match[2]}`" if match[2] in labels else match[0]
+
+    return re.sub(r"(\{(?:numref|ref)\}`)([\w-]+)`", replaced, source)

@@ -1,0 +1,247 @@
+"""A run: settings in, a record out.
+
+:func:`run` is a function of its settings, the bytes of the data, the code and the machine's software: together they are
+the cache key. A run whose key has a record is not computed again; one that was killed goes on from its checkpoint.
+"""
+
+import datetime
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bwot import metrics, provenance, standins, training
+from bwot.data import mnist
+from bwot.data.images import Split
+from bwot.data.sampling import batch_pairs, stratified_subset
+from bwot.experiments import Images, build_loss, build_network, load_data, settings_of
+from bwot.losses import NonFiniteError
+from bwot.paths import runs_root
+from bwot.records import Record, pack, read_record, write_atomically, write_record
+
+SVC_SAMPLES = 10_000
+"""Training images that the accuracy is fitted on during training; after the last epoch it is all of them."""
+DIAGNOSED_STEPS = 4
+REPLAY_STEPS = 20
+_MODULES = "sinkhorn losses backbones heads metrics data.images data.sampling data.mnist standins training experiments runs".split()
+
+
+def run(
+    settings: Images,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    report: Callable[[dict], None] = lambda row: None,
+    results_dir: str | Path | None = None,
+) -> Record:
+    """The record of a run, from ``runs/<key>/record.json`` if it is there, computed otherwise.
+
+    Args:
+        settings: what to run.
+        data_dir: the folder with the data sets; see :func:`bwot.paths.data_root`.
+        device: torch device to train on.
+        report: takes the row of the history after each epoch.
+        results_dir: a folder of finished records, such as ``book/results``: one with these settings and data that is
+            not stale is returned as it is, whatever code and machine it was made with.
+
+    Raises:
+        FileNotFoundError: where the data are missing.
+        ValueError: where they are damaged.
+    """
+    data = load_data(settings, data_dir)
+    if results_dir and (found := _finished(Path(results_dir), settings, data.sha256)):
+        return found
+    folder = runs_root() / cache_key(settings, data.sha256, device)
+    path = folder / "record.json"
+    if path.exists():
+        return read_record(path)
+    record = _compute(settings, data, device, folder, report)
+    write_record(record, path)
+    return record
+
+
+def _finished(folder, settings, data_sha256):
+    for path in sorted(folder.rglob("*.json")):
+        record = read_record(path)
+        same = record.dataset["sha256"] == data_sha256 and settings_of(record) == settings
+        if same and staleness(record) is None:
+            return record
+    return None
+
+
+def cache_key(settings: Images, data_sha256: str, device: str) -> str:
+    """Hex digest of all that a run's numbers depend on; documentation and formatting of the code are no part of it."""
+    content = {
+        "settings": asdict(settings), "data": data_sha256, "code": provenance.code_digest(_MODULES),
+        "software": provenance.software(), "device": provenance.device_name(device), "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def trained_network(record: Record, data_dir: str | Path | None = None) -> nn.Module:
+    """The network of a finished record after the last epoch, on the CPU; a run computed elsewhere is computed here first."""
+    settings = Images(**record.settings)
+    if not _checkpoint(record).exists():
+        record = run(settings, data_dir)
+    network = build_network(settings, *record.dataset["image"][:2])
+    network.load_state_dict(training.load_checkpoint(_checkpoint(record))["network"])
+    return network
+
+
+def _checkpoint(record):
+    return runs_root() / record.provenance["key"] / "checkpoint.pt"
+
+
+def staleness(record: Record) -> str | None:
+    """Why a committed record no longer speaks for this code, or None if it does.
+
+    A record is stale when its settings are no longer understood, when it was made with other bytes than the published
+    ones without naming the variant, or when its replay gives other losses.
+    """
+    settings = settings_of(record)
+    if settings is None:
+        return f"its settings are no longer understood: {record.settings}"
+    if record.dataset["official"] and record.dataset["sha256"] != mnist.FINGERPRINT:
+        return f"its data have the fingerprint {record.dataset['sha256']}, the published ones {mnist.FINGERPRINT}"
+    again = replay(settings)
+    same_length = len(record.replay) == len(again)
+    if not same_length or not np.allclose(record.replay, again, rtol=1e-3, atol=1e-3):
+        return f"its replay starts {record.replay[:3]} in the record and {again[:3]} today"
+    return None
+
+
+def replay(settings: Images) -> list[float]:
+    """Losses of the first 20 steps of the same network, loss and rate on the embedded digits, under a second.
+
+    A rate at which these diverge leaves fewer numbers: those before the first that is not finite.
+    """
+    data = standins.digits()
+    network = build_network(settings, *data.train.images.shape[1:3])
+    loss = build_loss(settings)
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=settings.learning_rate, momentum=settings.momentum
+    )
+    pairs = torch.cat(
+        [batch_pairs(len(data.train.labels), 128, settings.seed, epoch) for epoch in (1, 2, 3)]
+    )
+    losses = []
+    for pair in pairs[:REPLAY_STEPS]:
+        try:
+            value = loss(**training.embed_pair(network, data.train, pair))
+        except NonFiniteError:
+            break
+        if not value.isfinite():
+            break
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        losses.append(round(value.item(), 6))
+    return losses
+
+
+def _compute(settings, data, device, folder, report):
+    started = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    train = Split(data.train.images.to(device), data.train.labels.to(device))
+    network = build_network(settings, *data.train.images.shape[1:3]).to(device)
+    loss = build_loss(settings)
+    schedule = training.Schedule(
+        **{field.name: getattr(settings, field.name) for field in fields(training.Schedule)}
+    )
+    evaluate = _evaluation(settings, network, loss, train, data)
+    status, where, final = "finished", None, {}
+    try:
+        history = training.fit(
+            network,
+            loss,
+            train,
+            schedule,
+            settings.seed,
+            evaluate,
+            folder / "checkpoint.pt",
+            report,
+        )
+        final = _final(network, train, data, folder)
+    except training.DivergedError as error:
+        status, where, history = "diverged", error.where, error.history
+    seconds = sum(row["seconds"] + row["evaluation_seconds"] for row in history) + final.pop(
+        "seconds", 0.0
+    )
+    sizes = {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")}
+    dataset = {"name": data.name, "variant": data.variant, "official": data.official, "sha256": data.sha256, "sizes": sizes,
+               "image": list(data.train.images.shape[1:])}  # fmt: skip
+    chosen = {
+        name: value
+        for name, value in vars(loss).items()
+        if name in {field.name for field in fields(Images)}
+    }
+    machine = {"device": provenance.device_name(device), "threads": torch.get_num_threads(), "seconds": round(seconds, 1),
+               "peak_memory_mb": provenance.peak_memory_mb(), "started": started, "key": folder.name}  # fmt: skip
+    return Record(
+        experiment="images", dataset=dataset, loss={"name": settings.loss, **chosen}, seed=settings.seed,
+        preset=settings.preset, settings=asdict(settings), tuning=None, history=history, replay=replay(settings),
+        provenance=provenance.commit() | provenance.software() | machine, status=status, diverged=where,
+        scores=final.get("scores"), per_query_ap=final.get("per_query_ap"),
+    )  # fmt: skip
+
+
+def _evaluation(settings, network, loss, train, data):
+    """What :func:`bwot.training.fit` calls after each epoch: scores on the test set, diagnostics on training batches."""
+    pairs = batch_pairs(len(train.labels), settings.batch_size, settings.seed, 0)[
+        :DIAGNOSED_STEPS
+    ].to(train.labels.device)
+    fitted = stratified_subset(data.train.labels, min(SVC_SAMPLES, len(data.train.labels)), seed=0)
+
+    def evaluate(epoch: int) -> dict:
+        start = time.perf_counter()
+        embeddings = training.embed(network, data.test.images.to(train.images.device)).cpu()
+        row = retrieval_row(
+            metrics.score_embeddings(
+                embeddings, embeddings, data.test.labels, data.test.labels, exclude_self=True
+            )
+        )
+        if epoch in (0, 1, 2, 5) or epoch % 10 == 0 or epoch == settings.epochs:
+            fit = training.embed(network, train.images[fitted.to(train.images.device)]).cpu()
+            row["accuracy"] = metrics.svc_accuracy(
+                fit, data.train.labels[fitted], embeddings, data.test.labels
+            )
+        row |= training.diagnose(network, loss, train, pairs)
+        row["evaluation_seconds"] = time.perf_counter() - start
+        return row
+
+    return evaluate
+
+
+def retrieval_row(scores: metrics.RetrievalScores) -> dict[str, float]:
+    """The six scores of a record's row, and the share of ties."""
+    return {name: getattr(scores, name) for name in ("nn", "ft", "st", "e", "dcg", "map", "tied")}
+
+
+def _final(network, train, data, folder):
+    """Scores after the last epoch, the accuracy fitted on all training images; the test embeddings go to a file."""
+    start = time.perf_counter()
+    embeddings = training.embed(network, data.test.images.to(train.images.device)).cpu()
+    scores = metrics.score_embeddings(
+        embeddings, embeddings, data.test.labels, data.test.labels, exclude_self=True
+    )
+    fit = training.embed(network, train.images).cpu()
+    row = retrieval_row(scores)
+    row["accuracy"] = metrics.svc_accuracy(fit, data.train.labels, embeddings, data.test.labels)
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        ids=np.arange(len(embeddings)),
+        labels=data.test.labels.numpy(),
+        embeddings=embeddings.numpy(),
+    )
+    write_atomically(folder / "embeddings.npz", stream.getvalue())
+    return {
+        "scores": row,
+        "per_query_ap": pack(scores.average_precision.numpy()),
+        "seconds": time.perf_counter() - start,
+    }

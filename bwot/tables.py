@@ -1,0 +1,252 @@
+"""Tables and sentences of a page, made from records: every number in them is one that a run left behind."""
+
+import math
+from collections.abc import Sequence
+
+import pandas
+
+from bwot.comparison import (
+    Difference,
+    Summary,
+    losses_in,
+    of_loss,
+    paired_differences,
+    summarise,
+    verdict,
+)
+from bwot.data.images import ImageSet
+from bwot.experiments import LOSSES, PRESETS
+from bwot.figures import SCORE_NAMES, TITLES
+from bwot.paths import PROJECT
+from bwot.published import CURVES
+from bwot.records import Record, read_record
+
+RUN_MEGABYTES = 25
+"""Of a run's folder: network and optimiser in the checkpoint, test embeddings."""
+
+
+def banner(data: ImageSet) -> str:
+    """What data a page is about; a warning where they stand in for others."""
+    sizes = ", ".join(f"{len(part.labels):,} {name}" for name, part in
+                      (("training", data.train), ("validation", data.validation), ("test", data.test)))  # fmt: skip
+    facts = f"Data: {data.name}, {data.variant} ({sizes} images of {'×'.join(map(str, data.train.images.shape[2:]))} pixels)."
+    if data.official:
+        return f":::{{note}}\n{facts} Every byte is as published.\n:::"
+    return (
+        f":::{{admonition}} Not the paper's data\n:class: warning standin\n{facts} "
+        "The numbers on this page show that everything runs; they say nothing about the paper.\n:::"
+    )
+
+
+def result_table(records: Sequence[Record]) -> str:
+    """Scores after the last epoch, a loss a row, mean ± standard deviation over seeds, in percent; as Markdown."""
+    rows = {
+        "untrained network": _row(
+            [record for record in records if record.loss["name"] == losses_in(records)[0]], 0
+        )
+    }
+    for loss in losses_in(records):
+        mine = of_loss(records, loss)
+        minutes = sum(record.provenance["seconds"] for record in mine) / len(mine) / 60
+        seeds = f"{sum(record.status == 'finished' for record in mine)} of {len(mine)}"
+        rows[TITLES[loss]] = _row(mine) | {
+            "seeds finished": seeds,
+            "minutes a run": f"{minutes:.1f}",
+        }
+    return _markdown(pandas.DataFrame(rows).T.fillna(""), "loss")
+
+
+def _row(records, epoch=None):
+    return {SCORE_NAMES[score]: percent(summarise(records, score, epoch)) for score in SCORE_NAMES}
+
+
+def summary_table(records: Sequence[Record]) -> str:
+    """mAP and accuracy of each loss after the last epoch, beside the authors' plot at that epoch, in percent."""
+    rows = {TITLES[loss]: _beside(of_loss(records, loss), loss) for loss in losses_in(records)}
+    return _markdown(pandas.DataFrame(rows).T, "loss")
+
+
+def _beside(records, loss):
+    row, epoch = {}, records[0].settings["epochs"]
+    for score in ("map", "accuracy"):
+        curve = CURVES.get((records[0].dataset["name"], loss, score))
+        theirs = (
+            f"{100 * curve.values[curve.epochs.index(epoch)]:.2f}"
+            if curve and epoch in curve.epochs
+            else "–"
+        )
+        row |= {
+            f"{SCORE_NAMES[score]}, ours": percent(summarise(records, score)),
+            f"{SCORE_NAMES[score]}, authors": theirs,
+        }
+    return row
+
+
+def authors_table(records: Sequence[Record]) -> str:
+    """Our mean at each epoch beside the point read off the authors' plot, with the verdict; empty without points."""
+    rows = []
+    for (dataset, loss, score), curve in CURVES.items():
+        mine = of_loss(records, loss)
+        if not mine or dataset != mine[0].dataset["name"]:
+            continue
+        for epoch, theirs in zip(curve.epochs, curve.values, strict=True):
+            summary = summarise(mine, score, epoch)
+            if summary.n:
+                rows.append({"score": f"{SCORE_NAMES[score]}, {TITLES[loss]}", "epoch": epoch, "ours": percent(summary),
+                             "authors (plot)": f"{100 * theirs:.2f}", "against the plot": verdict(summary, curve, epoch)})  # fmt: skip
+    return _markdown(pandas.DataFrame(rows).set_index("score"), "score") if rows else ""
+
+
+def authors_section(records: Sequence[Record]) -> str:
+    """The table of :func:`authors_table` with what a reader has to know of it, or why there is none."""
+    if not records[0].dataset["official"]:
+        return "Numbers of other data than the paper's are not set beside the authors'."
+    table = authors_table(records)
+    if not table:
+        return "The authors give no number for this data set."
+    return (
+        f"Beside the authors' plot, in percent. Their settings for images differ from those of this page (see the method "
+        "chapter), so this says how the curves lie, not whether theirs are reproduced: that verdict belongs to a run with "
+        f"their settings, which has not been run.\n\n{table}"
+    )
+
+
+def findings(records: Sequence[Record]) -> str:
+    """What the records say about the batch-wise loss against the controls, as a Markdown list; empty without it."""
+    if "bwot" not in losses_in(records) or len(losses_in(records)) < 2:
+        return ""
+    last = max(record.settings["epochs"] for record in records)
+    points = [f"- **{_compared(d, 'mAP', epoch)}**" if epoch == last else f"- {_compared(d, 'mAP', epoch)}"
+              for epoch in sorted({1, last}) for d in paired_differences(records, "bwot", "map", epoch)]  # fmt: skip
+    points += [
+        f"- {_compared(d, 'accuracy', last)}"
+        for d in paired_differences(records, "bwot", "accuracy", last)
+    ]
+    return "\n".join([*points, *_weighting(records, last)])
+
+
+def _compared(difference: Difference, score: str, epoch: int) -> str:
+    name = f"{TITLES[difference.first]} minus {TITLES[difference.second]}"
+    head = f"{score} after epoch {epoch}, {name}: {100 * difference.mean:+.2f} points"
+    if difference.n < 2:
+        return f"{head} ({difference.n} seed in common: no interval)."
+    body = f"(95 % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, n = {difference.n}, Holm-corrected p = {difference.p:.2g})"
+    if difference.low <= 0 <= difference.high:
+        return f"{head} {body}: no difference shown."
+    return f"{head} {body}: {'higher' if difference.mean > 0 else 'lower'}."
+
+
+def _weighting(records, last):
+    ours, plain = of_loss(records, "bwot"), of_loss(records, "allpairs")
+    share, ratio = summarise(ours, "mass_on_active", last), summarise(ours, "gradient_ratio", last)
+    if not share.n:
+        return []
+    points = [
+        f"- The plan put {percent(share)} % of its weight on pairs with an error after epoch {last}"
+    ]
+    if plain:
+        points[0] += (
+            f"; the uniform weights of the network trained with the all-pairs mean put {percent(summarise(plain, 'mass_on_active', last))} % there"
+        )
+    points[0] += "."
+    points.append(
+        f"- Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches, so at one "
+        "learning rate the losses do not take steps of one size: what a rate of its own for each would leave of the "
+        "differences, this comparison cannot say."
+    )
+    return points
+
+
+def forecast(preset: str) -> str:
+    """How long the runs of a preset take on one core and how much disk, judged by the committed records."""
+    committed = [
+        read_record(path) for path in sorted((PROJECT / "book" / "results").rglob("*.json"))
+    ]
+    if preset == "quick":
+        return f"Preset {preset}: {PRESETS[preset]['data']}, about a minute a notebook."
+    if not committed:
+        return (
+            f"Preset {preset}: {PRESETS[preset]['data']}; no committed run says how long it takes."
+        )
+    lines = [
+        f"Preset {preset}: {PRESETS[preset]['data']}. Judged by the committed runs, without a GPU:"
+    ]
+    for dataset in dict.fromkeys(record.dataset["name"] for record in committed):
+        mine = [record for record in committed if record.dataset["name"] == dataset]
+        runs = len(LOSSES) * len(PRESETS[preset]["seeds"])
+        epochs = sum(record.settings["epochs"] for record in mine)
+        hours = (
+            runs
+            * PRESETS[preset]["epochs"]
+            * sum(record.provenance["seconds"] for record in mine)
+            / epochs
+            / 3600
+        )
+        lines.append(
+            f"  {dataset}: {runs} runs, {hours:.1f} core-hours, {runs * RUN_MEGABYTES / 1000:.1f} GB under runs/"
+        )
+    return "\n".join(lines)
+
+
+def provenance_table(records: Sequence[Record]) -> str:
+    """Where the numbers of a page come from, as Markdown: what all runs share once, what differs as a list."""
+    facts = {
+        "data": [
+            f"{r.dataset['name']}, {r.dataset['variant']}, SHA-256 `{r.dataset['sha256'][:16]}…`"
+            for r in records
+        ],
+        "losses": [r.loss["name"] for r in records],
+        "seeds": [r.seed for r in records],
+        "settings": [
+            ", ".join(f"{k} {v}" for k, v in r.settings.items() if k not in ("loss", "seed"))
+            for r in records
+        ],
+        "commit": [_commit(r) for r in records],
+        "versions": [
+            f"Python {r.provenance['python']}, torch {r.provenance['torch']}, NumPy {r.provenance['numpy']}"
+            for r in records
+        ],
+        "device": [
+            f"{r.provenance['device']}, {r.provenance['threads']} thread(s)" for r in records
+        ],
+        "seconds": [f"{sum(r.provenance['seconds'] for r in records):.0f} in all"],
+        "started": [min(r.provenance["started"] for r in records)],
+    }
+    lines = [
+        f"| {name} | {', '.join(map(str, dict.fromkeys(values)))} |"
+        for name, values in facts.items()
+    ]
+    return "\n".join(["| Provenance | |", "|---|---|", *lines])
+
+
+def _commit(record):
+    commit = record.provenance["commit"]
+    return (
+        "not from a checkout"
+        if commit is None
+        else f"`{commit[:10]}`{' with changes' if record.provenance['dirty'] else ''}"
+    )
+
+
+def percent(summary: Summary) -> str:
+    """Mean ± standard deviation of a score, times 100."""
+    return number(Summary(100 * summary.mean, 100 * summary.sd, *summary[2:]))
+
+
+def number(summary: Summary) -> str:
+    """Mean ± standard deviation, two decimals; the mean alone for one seed."""
+    if not summary.n:
+        return "–"
+    return f"{summary.mean:.2f}" + ("" if math.isnan(summary.sd) else f" ± {summary.sd:.2f}")
+
+
+def _markdown(frame, corner):
+    lines = [
+        f"| {corner} | {' | '.join(map(str, frame.columns))} |",
+        "|---" + "|---:" * len(frame.columns) + "|",
+    ]
+    lines += [
+        f"| {index} | {' | '.join(map(str, row))} |"
+        for index, row in zip(frame.index, frame.values.tolist(), strict=True)
+    ]
+    return "\n".join(lines)

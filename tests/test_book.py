@@ -1,0 +1,364 @@
+"""The built book: links, figures and numbers by its files, then every page in a real browser with the network cut off.
+
+Needs the site (`make book`) in book/_build/html or in the folder that BWOT_SITE names. Without a Chromium the browser
+part is skipped aloud, or fails where BWOT_REQUIRE_BROWSER=1.
+"""
+
+import copy
+import hashlib
+import os
+import re
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup
+
+PROJECT = Path(__file__).parent.parent
+SITE = Path(os.environ.get("BWOT_SITE") or PROJECT / "book/_build/html").resolve()
+FILES = sorted(p for p in SITE.rglob("*.html") if "_static" not in p.relative_to(SITE).parts)
+ALL = [p.relative_to(SITE).as_posix() for p in FILES] or ["book/index.html"]
+PAGES = [name for name in ALL if name.startswith("book/")]
+MODULES = [
+    ".".join(p.relative_to(PROJECT).with_suffix("").parts)
+    for p in sorted((PROJECT / "bwot").rglob("*.py"))
+    if not p.name.startswith("__")
+]
+sys.path.insert(0, str(PROJECT / "book/extension"))
+from bwot_book import numbers  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def site():
+    if not (SITE / "book/index.html").exists():
+        pytest.fail(f"there is no built book at {SITE}: run `make book` first.")
+
+
+@cache
+def soup(path):
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+@cache
+def anchors(path):
+    return {tag["id"] for tag in soup(path).select("[id]")} | {"", "top"}
+
+
+def outside(address):
+    return urlsplit(address).scheme in ("http", "https", "ws", "wss") or address.startswith("//")
+
+
+def assets(page):
+    """Addresses that a browser loads by itself."""
+    for tag in page.select(
+        "script[src], img[src], iframe[src], source[src], video[src], embed[src]"
+    ):
+        yield tag["src"]
+    for tag in page.select("link[href], image[href], use[href]"):
+        yield tag["href"]
+    for tag in page.select("object[data]"):
+        yield tag["data"]
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_links_and_assets_lead_somewhere(site, name):
+    path = SITE / name
+    page = soup(path)
+    links = [tag["href"] for tag in page.select("a[href]") if not outside(tag["href"])]
+    broken = []
+    for address in [*links, *assets(page)]:
+        parts = urlsplit(address)
+        if parts.scheme in ("data", "mailto") or outside(address):
+            continue
+        target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        found = target.is_file() and target.is_relative_to(SITE)
+        if not found or (
+            target.suffix == ".html" and unquote(parts.fragment) not in anchors(target)
+        ):
+            broken.append(address)
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_page_names_no_asset_of_another_host(site, name):
+    page = soup(SITE / name)
+    inline = [
+        s.get_text() for s in page.select("script:not([src])") if "json" not in s.get("type", "")
+    ]
+    styles = [s.get_text() for s in page.select("style")]
+    assert [a for a in assets(page) if outside(a)] == []
+    assert [
+        text for text in inline + styles if re.search(r"https?://(?!www\.w3\.org/)", text)
+    ] == []
+
+
+def test_no_style_sheet_fetches_from_another_host(site):
+    fetch = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//")
+    sheets = list((SITE / "_static").rglob("*.css"))
+    assert sheets
+    assert [str(s) for s in sheets if fetch.search(s.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_is_described_numbered_and_captioned(site, name):
+    for image in soup(SITE / name).select("article img"):
+        alt, file = image.get("alt", ""), Path(image["src"]).name
+        assert len(alt) > 20 and " " in alt.strip() and file not in alt, (
+            f"{file} has alt text {alt!r}"
+        )
+        figure = image.find_parent("figure")
+        assert figure, f"{file} stands in no figure"
+        assert figure.select_one("figcaption .caption-number"), (
+            f"the figure of {file} has no number"
+        )
+        assert len(figure.select_one("figcaption .caption-text").get_text(strip=True)) > 10
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_markup_is_left_unrendered(site, name):
+    article = copy.copy(soup(SITE / name).select_one("article"))
+    for code in article.select("pre, code, script, .math, dt.sig"):
+        code.decompose()
+    text = article.get_text()
+    assert re.findall(r":::|```|\$\$|\{[a-z:]+\}`|\*\*\w|<IPython|<Figure", text) == []
+    assert article.select(".problematic") == []
+
+
+def test_the_method_has_numbered_formulas(site):
+    article = soup(SITE / "book/method.html").select_one("article")
+    assert len(article.select(".math")) > 50  # that each is typeset, the browser says below
+    assert len(article.select(".eqno")) >= 10
+
+
+def test_page_titles_differ(site):
+    titles = [soup(SITE / name).select_one("h1").get_text() for name in PAGES]
+    assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_its_place_in_the_reference(site, module):
+    assert [name for name in PAGES if f"module-{module}" in anchors(SITE / name)], (
+        f"{module} is on no page"
+    )
+
+
+def test_shapes_stand_in_the_signatures(site):
+    text = soup(SITE / "book/api_loss.html").get_text()
+    assert "Float[Tensor, 'n d']" in text and "jaxtyping." not in text
+
+
+def test_numbers_on_the_first_page_name_their_source(site):
+    figures = soup(SITE / "book/index.html").select("abbr.result")
+    assert len(figures) > 5
+    for figure in figures:
+        assert re.match(
+            r"book/results/[\w-]+, loss [\w-]+, seeds \d|authors' repository", figure["title"]
+        )
+
+
+def test_stand_in_pages_carry_a_banner_and_real_ones_do_not(site):
+    assert soup(SITE / "book/executed/mnist.html").select("article .admonition.standin")
+    assert not soup(SITE / "book/pages/mnist.html").select("article .admonition.standin")
+
+
+def test_vendored_files_are_the_ones_their_licences_belong_to(site):
+    vendor = SITE / "_static/vendor"
+    readme = (vendor / "README.txt").read_text(encoding="utf-8")
+    files = [*vendor.glob("*.js"), *vendor.glob("*.woff2")]
+    assert sorted(f.name for f in files) == [
+        "1551f4f60c37af51121f.woff2",
+        "embed.js",
+        "tex-svg-full.js",
+    ]
+    for file in files:
+        assert hashlib.sha256(file.read_bytes()).hexdigest() in readme
+    assert "SIL OFL" in (vendor / "fontawesome.LICENSE.txt").read_text()
+    assert "Apache License" in (vendor / "mathjax.LICENSE.txt").read_text()
+    assert "Redistribution and use" in (vendor / "jupyter-widgets.LICENSE.txt").read_text()
+
+
+# ------------------------------------------------------------------------------------------------ numbers in prose
+
+
+def a_record(seed, score, loss="bwot", **settings):
+    return {
+        "status": "finished",
+        "experiment": "images",
+        "dataset": {"name": "mnist"},
+        "loss": {"name": loss, "lam": 10.0},
+        "preset": "short",
+        "settings": {"learning_rate": 0.01, "seed": seed} | settings,
+        "seed": seed,
+        "history": [{"epoch": 0, "map": 0.1}, {"epoch": 1, "map": score - 0.1}],
+        "scores": {"map": score},
+    }
+
+
+def a_diverged_record(seed):
+    return a_record(seed, 0.5) | {"status": "diverged", "scores": None}
+
+
+def said(records, text):
+    _, loss, field, options = numbers.parse(text)
+    return numbers.describe(numbers.choose(records, loss, options["filters"]), field, options)
+
+
+THREE = [a_record(0, 0.96), a_record(1, 0.97), a_record(2, 0.98)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mnist/bwot map", "0.970 ± 0.010"),
+        ("mnist/bwot map .1% n", "97.0 ± 1.0\N{NO-BREAK SPACE}% (n = 3)"),
+        ("mnist/bwot map @1 .2f", "0.87 ± 0.01"),
+        ("mnist/bwot runs", "3"),
+        ("mnist/bwot settings.learning_rate", "0.01"),
+        ("mnist/bwot loss.lam", "10"),
+    ],
+)
+def test_a_number_is_mean_and_spread_over_seeds(text, expected):
+    assert said(THREE, text) == expected
+
+
+def test_one_run_has_no_spread_and_says_so():
+    assert said(THREE[:1], "mnist/bwot map") == "0.960 (n = 1)"
+
+
+def test_diverged_runs_are_counted_and_not_averaged():
+    assert (
+        said([*THREE, a_diverged_record(3)], "mnist/bwot map")
+        == "0.970 ± 0.010 (n = 3, 1 of 4 runs diverged)"
+    )
+    assert said([a_diverged_record(0)], "mnist/bwot map") == "diverged (1 of 1 runs)"
+
+
+def test_a_filter_chooses_among_unlike_runs():
+    records = [*THREE, a_record(0, 0.5, learning_rate=0.1)]
+    with pytest.raises(numbers.ResultError, match="differ in settings.*0.01.*0.1"):
+        said(records, "mnist/bwot map")
+    assert said(records, "mnist/bwot map settings.learning_rate=0.01") == "0.970 ± 0.010"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mnist/triplet map", "no record of loss 'triplet'.*: bwot"),
+        ("mnist/bwot mapp", "no 'mapp'.*: map"),
+        ("mnist/bwot map @7", r"no epoch 7.*\[0, 1\]"),
+        ("mnist/bwot map settings.rate=1", "no 'rate'.*: learning_rate, seed"),
+        ("mnist/bwot map settings.learning_rate=7", "no record.*0.01"),
+        ("mnist/bwot map weekly", "not 'weekly'"),
+        ("mnist map", "expected '<data set>/<loss> <field>"),
+    ],
+)
+def test_what_no_record_holds_is_an_error_that_names_what_there_is(text, message):
+    with pytest.raises(numbers.ResultError, match=message):
+        said(THREE, text)
+
+
+def test_two_records_of_one_seed_are_an_error():
+    with pytest.raises(numbers.ResultError, match="share a seed"):
+        said([*THREE, a_record(2, 0.9)], "mnist/bwot map")
+
+
+# ------------------------------------------------------------------------------------------------ browser
+
+VIEWS = {"desktop-light": (1400, 1000, "light"), "phone-dark": (390, 844, "dark")}
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+TYPESET = "async () => { await window.MathJax?.startup?.promise; return !!window.MathJax?.startup }"
+CONTRAST = """() => {
+  const channel = c => (c /= 255) <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+  const luminance = colour => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number);
+    return .2126 * channel(r) + .7152 * channel(g) + .0722 * channel(b) };
+  const style = getComputedStyle(document.querySelector('article p'));
+  const [low, high] = [luminance(style.color), luminance(getComputedStyle(document.body).backgroundColor)]
+    .sort((a, b) => a - b);
+  return (high + .05) / (low + .05) }"""
+
+
+@pytest.fixture(scope="module")
+def browser(request, site):
+    names = ("chromium", "chromium-browser", "google-chrome")
+    binary = next(filter(None, map(shutil.which, names)), None)
+    if binary is None:
+        reason = (
+            f"no browser: none of {', '.join(names)} is installed, so no page was opened in one."
+        )
+        if os.environ.get("BWOT_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        request.config.pluginmanager.get_plugin("terminalreporter").write_line(
+            f"\nSKIPPED: {reason}", yellow=True
+        )
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=binary, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module", params=VIEWS)
+def visit(request, browser):
+    """Open a page in one view; what it asked for outside and what went wrong are kept beside it."""
+    width, height, theme = VIEWS[request.param]
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.add_init_script(
+        f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
+    )
+    tab = context.new_page()
+    tab.set_default_timeout(120_000)  # of a busy machine; on an idle one a page takes half a second
+    requests, errors = [], []
+    context.route(re.compile("^(?!file:|data:|blob:)"), lambda route: route.abort())
+    tab.on("request", lambda r: outside(r.url) and requests.append(r.url))
+    tab.on("console", lambda m: m.type == "error" and errors.append(m.text))
+    tab.on("pageerror", lambda e: errors.append(str(e)))
+    tab.on("requestfailed", lambda r: errors.append(f"{r.url}: {r.failure}"))
+
+    def open_page(name, query=""):
+        requests.clear()
+        errors.clear()
+        tab.goto((SITE / name).as_uri() + query, wait_until="load")
+        tab.evaluate(TYPESET)
+        return tab, requests, errors, theme
+
+    yield open_page
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_opens_without_network_error_or_sideways_scroll(site, visit, name):
+    tab, requests, errors, theme = visit(name)
+    assert (requests, errors) == ([], [])
+    assert tab.evaluate("document.documentElement.dataset.theme") == theme
+    assert tab.evaluate(CONTRAST) > 4.5
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"
+    assert tab.locator("article img:not([alt])").count() == 0
+    assert tab.locator(".math").count() <= tab.locator("mjx-container").count()
+    assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
+
+
+def test_widgets_are_drawn_without_a_kernel(site, visit):
+    tab, requests, errors, _ = visit("book/executed/hard_samples.html")
+    views = tab.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
+    assert views > 0
+    tab.wait_for_function(
+        f"document.querySelectorAll('.widget-subarea .jupyter-widgets').length >= {views}"
+    )
+    assert (requests, errors) == ([], [])
+
+
+def test_search_finds_sinkhorn_on_three_pages(site, visit):
+    tab, requests, errors, _ = visit("search.html", "?q=Sinkhorn")
+    tab.wait_for_function("document.querySelectorAll('#search-results li').length >= 3")
+    assert (requests, errors) == ([], [])

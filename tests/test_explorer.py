@@ -1,0 +1,148 @@
+"""The sliders, the toy batch and its pictures."""
+
+import base64
+import math
+import re
+
+import matplotlib
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from bwot import figures, toy
+from bwot.explorer import explore
+from bwot.losses import AllPairsLoss, BatchwiseOTLoss
+
+
+@pytest.fixture(autouse=True)
+def look():
+    with matplotlib.rc_context():
+        figures.theme()
+        yield
+
+
+@pytest.fixture
+def batches():
+    return toy.toy_batch()
+
+
+def named(lam, gamma, margin):
+    """A picture that says what it was drawn for."""
+    figure = Figure((2, 1))
+    figure.text(0, 0, f"{lam:g} {gamma:g} {margin:g}")
+    return figure
+
+
+def drawn(widget):
+    """Alternative text and SVG of the widget's picture."""
+    alt, data = re.search(r'alt="([^"]*)".*base64,([^"]*)"', widget.children[-1].value).groups()
+    return alt, base64.b64decode(data).decode()
+
+
+def test_the_start_is_drawn_without_a_kernel():
+    alt, svg = drawn(explore(named, "A picture.", lam=5.0, gamma=20.0, margin=2.0))
+    assert alt == "A picture. Here λ = 5, γ = 20, ε = 2."
+    assert ">5 20 2<" in svg and "prefers-color-scheme: dark" in svg
+
+
+@pytest.mark.parametrize("place, text", [(0, "7 10 1"), (1, "10 7 1"), (2, "10 10 0.7")])
+def test_a_slider_that_moves_redraws_the_picture(place, text):
+    widget = explore(named, "A picture.")
+    slider = widget.children[place]
+    slider.value = float(text.split()[place])
+    alt, svg = drawn(widget)
+    assert f">{text}<" in svg
+    assert f"{slider.description[0]} = {slider.value:g}" in alt
+
+
+def test_every_slider_says_what_it_moves():
+    for slider in explore(named, "A picture.").children[:-1]:
+        assert len(slider.description) > 5 and slider.tooltip
+
+
+@pytest.mark.parametrize("value", [1e-5, 0.3, 5e4])
+def test_sliders_reach_any_start(value):
+    sliders = explore(named, "A picture.", lam=value, gamma=value, margin=value).children[:-1]
+    assert [slider.value for slider in sliders] == pytest.approx([value] * 3)
+    assert [(s.min, s.max) for s in explore(named, "A picture.").children[:2]] == [(-3, 3)] * 2
+
+
+def test_quotes_in_alternative_text_do_not_end_it():
+    assert "&quot;hard&quot; &lt;pairs&gt;" in drawn(explore(named, 'The "hard" <pairs>.'))[0]
+
+
+def test_the_toy_batch_has_easy_and_hard_pairs_for_every_seed():
+    for seed in range(20):
+        batches = toy.toy_batch(seed)
+        error = toy.transport(batches, 10.0, 10.0, 1.0).error
+        assert error[:2, :3].max() < 0.3  # class 0
+        assert error[batches.same].max() > 0.5 and error[~batches.same].max() > 0.5
+
+
+def test_seeds_move_the_points_and_one_seed_does_not(batches):
+    assert torch.equal(batches.a, toy.toy_batch(0).a)
+    assert not torch.equal(batches.a, toy.toy_batch(1).a)
+
+
+def test_cost_kernel_and_plan_belong_together(batches):
+    error, cost, kernel, weight = toy.transport(batches, 3.0, 2.0, 1.5)
+    for i in range(8):
+        for j in range(8):
+            assert cost[i, j].item() == pytest.approx(math.exp(-2 * error[i, j]))
+            assert kernel[i, j].item() == pytest.approx(math.exp(-3 * cost[i, j]))
+    scaling = weight / kernel  # of rank one, as weight is u K v
+    assert scaling[0, 0] * scaling[5, 6] == pytest.approx((scaling[0, 6] * scaling[5, 0]).item())
+    assert weight.mean(0).tolist() == pytest.approx([1] * 8, abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", [AllPairsLoss(), BatchwiseOTLoss()])
+def test_pull_and_push_add_up_to_minus_the_gradient(batches, loss):
+    ends = [batches.a.clone().requires_grad_(), batches.b.clone().requires_grad_()]
+    loss(ends[0], batches.labels_a, ref_emb=ends[1], ref_labels=batches.labels_b).backward()
+    pull, push = toy.pull_and_push(loss, batches)
+    torch.testing.assert_close(pull + push, -torch.cat([end.grad for end in ends]))
+
+
+def test_positive_pairs_pull_together_and_negative_ones_push_apart():
+    near = toy.Batches(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([[0.5, 0.0]]), torch.tensor([0]))  # fmt: skip
+    pull, push = toy.pull_and_push(AllPairsLoss(), near)
+    assert pull[:, 0].tolist() == [1, -1] and not push.any()
+    pull, push = toy.pull_and_push(AllPairsLoss(), near._replace(labels_b=torch.tensor([1])))
+    assert push[:, 0].tolist() == [-1, 1] and not pull.any()
+
+
+@pytest.mark.parametrize("lam", [1e-3, 10.0, 1e3])
+def test_the_picture_of_the_sliders_is_drawn_at_their_ends(batches, lam):
+    for gamma, margin in ((1e-3, 0.05), (1e3, 3.0)):
+        svg = figures.svg(toy.draw_toy(batches, lam, gamma, margin))
+        assert "nan" not in svg.lower()
+
+
+def test_the_picture_follows_the_settings(batches):
+    pictures = [(10, 10, 1), (20, 10, 1), (10, 20, 1), (10, 10, 2)]
+    assert len({figures.svg(toy.draw_toy(batches, *map(float, p))) for p in pictures}) == 4
+
+
+def test_lines_are_as_thick_as_the_weights(batches):
+    weight = toy.transport(batches, 10.0, 10.0, 1.0).weight
+    axis = toy.draw_toy(batches, 10.0, 10.0, 1.0).axes[0]
+    for lines, kind in zip(axis.collections[:2], (batches.same, ~batches.same), strict=True):
+        heavy = weight[kind & (weight >= 0.25)]
+        assert lines.get_linewidths() == pytest.approx((0.8 * heavy).tolist())
+    solid, dashed = (lines.get_linestyles()[0][1] for lines in axis.collections[:2])
+    assert solid is None and dashed is not None
+
+
+def test_all_other_pictures_are_figures_that_say_what_they_show(batches):
+    pairs = toy.transport(batches, 10.0, 10.0, 1.0)
+    losses = {"mean": AllPairsLoss(), "plan": BatchwiseOTLoss()}
+    for figure, text in (
+        (toy.draw_batch(batches, 1.0), "negative pair"),
+        (toy.draw_steps(batches, pairs), "kernel K"),
+        (toy.draw_settings(batches, (0.01, 100.0), 10.0, 1.0), "λ = 0.01"),
+        (toy.draw_influence(batches, 10.0, (1.0, 10.0, 100.0), 1.0), "margin ε"),
+        (toy.draw_masses(batches, pairs), "each pair by itself"),
+        (toy.draw_step(batches, losses, 2.0), "plan"),
+    ):
+        assert isinstance(figure, Figure)
+        assert text in figures.svg(figure)

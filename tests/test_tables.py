@@ -1,0 +1,238 @@
+"""Tables and sentences: every number from a record, no claim beyond its interval."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bwot import standins, tables
+from bwot.comparison import Difference, Summary
+from bwot.records import write_record
+
+
+def cells(table):
+    """The cells of a Markdown table, line by line, the line of dashes left out; refuses ragged ones."""
+    lines = table.splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert all(line.startswith("|") and line.endswith("|") for line in lines), table
+    assert len({len(row) for row in rows}) == 1, table
+    assert all(re.fullmatch(":?-{3,}:?", cell) for cell in rows[1]), table
+    return [rows[0], *rows[2:]]
+
+
+def column(table, name):
+    head, *rows = cells(table)
+    return {row[0]: row[head.index(name)] for row in rows}
+
+
+@pytest.fixture
+def records(make_record):
+    """Two seeds of each loss; the batch-wise one is 10 points better, and as good as the pair-wise one at epoch 1."""
+    return [
+        make_record("pairwise", 0, (0.1, 0.50, 0.70)),
+        make_record("pairwise", 1, (0.1, 0.60, 0.72)),
+        make_record("bwot", 0, (0.1, 0.60, 0.80)),
+        make_record("bwot", 1, (0.1, 0.50, 0.82)),
+    ]
+
+
+# ------------------------------------------------------------------------------ results
+
+
+def test_the_result_table_has_mean_deviation_and_seeds(records):
+    table = tables.result_table(records)
+    assert column(table, "mAP") == {
+        "untrained network": "10.00 ± 0.00",
+        "pair-wise": "71.00 ± 1.41",
+        "batch-wise OT": "81.00 ± 1.41",
+    }
+    assert column(table, "seeds finished")["batch-wise OT"] == "2 of 2"
+    assert cells(table)[0][1:8] == ["NN", "FT", "ST", "E", "DCG", "mAP", "accuracy"]
+
+
+def test_a_diverged_run_is_counted_in_the_result_table(records, make_record):
+    records[3] = make_record("bwot", 1, (0.1,), diverged="epoch 1, step 9")
+    table = tables.result_table([*records, make_record("allpairs", 0, (0.1,), diverged="epoch 1")])
+    assert column(table, "mAP")["batch-wise OT"] == "80.00"
+    assert column(table, "mAP")["all-pairs mean"] == "–"
+    seeds = column(table, "seeds finished")
+    assert (seeds["batch-wise OT"], seeds["all-pairs mean"]) == ("1 of 2", "0 of 1")
+
+
+# ------------------------------------------------------------------------------ beside the authors
+
+
+def test_the_authors_points_stand_beside_ours_with_a_verdict(make_record):
+    records = [
+        make_record(loss, seed, (0.1, 0.959 + 0.002 * seed, 0.974))
+        for loss in ("pairwise", "bwot")
+        for seed in (0, 1, 2)
+    ]
+    section = tables.authors_section(records)
+    head, *rows = cells(section[section.index("|") :])
+    assert head == ["score", "epoch", "ours", "authors (plot)", "against the plot"]
+    assert ["mAP, batch-wise OT", "1", "96.10 ± 0.20", "96.00", "reproduced"] in rows
+    assert ["mAP, pair-wise", "1", "96.10 ± 0.20", "90.90", "above"] in rows
+    assert {row[1] for row in rows} == {"1", "2"}  # no line without a number of ours
+
+
+@pytest.mark.parametrize(
+    "changes, preset",
+    [({"official": False, "variant": "stand-in"}, "quick"), ({"official": False, "variant": "a copy"}, "short")],
+)  # fmt: skip
+def test_other_data_never_stand_beside_the_authors(make_record, changes, preset):
+    record = make_record(values=(0.1, 0.96, 0.97), preset=preset)
+    record = replace(record, dataset=record.dataset | changes)
+    section = tables.authors_section([record])
+    assert "|" not in section and not re.search(r"\d", section)
+
+
+def test_a_data_set_without_published_numbers_says_so(make_record):
+    record = make_record()
+    record = replace(record, dataset=record.dataset | {"name": "another"})
+    assert "give no number" in tables.authors_section([record])
+
+
+def test_a_loss_without_published_numbers_gives_no_line(make_record):
+    assert tables.authors_table([make_record("allpairs", 0, (0.1, 0.9, 0.9))]) == ""
+
+
+# ------------------------------------------------------------------------------ findings
+
+
+def gap(make_record, differences):
+    """Findings from pair-wise runs and from batch-wise ones that are better by these differences."""
+    records = [make_record("pairwise", seed, (0.1, 0.2, 0.5)) for seed in range(len(differences))]
+    records += [make_record("bwot", s, (0.1, 0.2, 0.5 + d)) for s, d in enumerate(differences)]
+    return next(
+        line for line in tables.findings(records).splitlines() if "mAP after epoch 2" in line
+    )
+
+
+@pytest.mark.parametrize(
+    "differences, said",
+    [
+        ([0.10, 0.11, 0.12], "higher."),
+        ([-0.10, -0.11, -0.12], "lower."),
+        ([0.10, -0.11, 0.02], "no difference shown."),
+        ([0.01, 0.30, 0.02], "no difference shown."),
+        ([-0.01, -0.30, -0.02], "no difference shown."),
+        ([0.25], "no interval)."),
+    ],
+)
+def test_a_finding_follows_the_sign_and_the_interval(make_record, differences, said):
+    line = gap(make_record, differences).rstrip("*")
+    mean = 100 * sum(differences) / len(differences)
+    assert f"{mean:+.2f} points" in line and line.endswith(said)
+
+
+def test_findings_compare_after_the_first_and_the_last_epoch(records):
+    text = tables.findings(records)
+    assert "- mAP after epoch 1, batch-wise OT minus pair-wise: +0.00 points" in text
+    assert "- **mAP after epoch 2, batch-wise OT minus pair-wise: +10.00 points" in text
+    assert all(line.startswith("- ") for line in text.splitlines())
+
+
+def test_findings_tell_the_weights_of_the_all_pairs_mean_beside_ours(records, make_record):
+    assert "all-pairs mean put" not in tables.findings(records)
+    text = tables.findings([*records, make_record("allpairs", 0), make_record("allpairs", 1)])
+    assert (
+        "put 50.00 ± 0.00 % of its weight on pairs with an error after epoch 2; the uniform" in text
+    )
+    assert "gradient was 2.00 ± 0.00 times" in text
+
+
+@pytest.mark.parametrize("losses", [["bwot"], ["pairwise", "allpairs"], ["pairwise"]])
+def test_without_a_comparison_there_are_no_findings(make_record, losses):
+    assert tables.findings([make_record(loss) for loss in losses]) == ""
+
+
+def test_findings_of_runs_that_diverged_name_no_number(make_record):
+    records = [
+        make_record("pairwise", 0, (0.1, 0.5, 0.6)),
+        make_record("bwot", 0, (0.1,), diverged="epoch 1, step 2", settings={"epochs": 2}),
+    ]
+    text = tables.findings(records)
+    assert "nan" not in text.lower() or "0 seed in common" in text
+    assert "higher" not in text and "lower" not in text
+
+
+# ------------------------------------------------------------------------------ numbers
+
+
+@pytest.mark.parametrize(
+    "summary, text",
+    [
+        (Summary(0.98765, 0.00123, 3, 0), "98.77 ± 0.12"),
+        (Summary(0.5, float("nan"), 1, 0), "50.00"),
+        (Summary(float("nan"), float("nan"), 0, 2), "–"),
+        (Summary(1.0, 0.0, 2, 0), "100.00 ± 0.00"),
+    ],
+)
+def test_percent(summary, text):
+    assert tables.percent(summary) == text
+
+
+def test_one_seed_in_common_has_no_interval():
+    nan = float("nan")
+    line = tables._compared(Difference("bwot", "pairwise", 0.1, nan, nan, nan, 1), "mAP", 3)
+    assert "1 seed in common: no interval" in line and "higher" not in line
+
+
+# ------------------------------------------------------------------------------ provenance and banner
+
+
+def test_provenance_says_once_what_all_runs_share(records):
+    rows = dict(cells(tables.provenance_table(records))[1:])
+    assert rows["losses"] == "pairwise, bwot" and rows["seeds"] == "0, 1"
+    assert rows["commit"] == "`0123456789`" and rows["device"] == "cpu, 1 thread(s)"
+    assert rows["seconds"] == "2400 in all" and "SHA-256 `0000000000000000…`" in rows["data"]
+
+
+@pytest.mark.parametrize(
+    "commit, dirty, text",
+    [("a" * 40, True, "`aaaaaaaaaa` with changes"), (None, None, "not from a checkout")],
+)
+def test_provenance_says_what_the_commit_does_not(make_record, commit, dirty, text):
+    record = make_record()
+    record = replace(record, provenance=record.provenance | {"commit": commit, "dirty": dirty})
+    assert dict(cells(tables.provenance_table([record]))[1:])["commit"] == text
+
+
+def test_stand_in_data_carry_a_warning_and_official_ones_a_note():
+    digits = standins.digits()
+    warning = tables.banner(digits)
+    assert "Not the paper's data" in warning and "standin" in warning
+    assert "1,152 training" in warning and "8×8 pixels" in warning
+    note = tables.banner(replace(digits, official=True, variant="as published"))
+    assert note.startswith(":::{note}") and "Every byte is as published" in note
+    assert torch.is_tensor(digits.train.labels)
+
+
+# ------------------------------------------------------------------------------ the forecast
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "PROJECT", tmp_path)
+    return tmp_path
+
+
+def test_the_forecast_multiplies_the_committed_seconds_an_epoch(project, make_record):
+    for seed in (0, 1):  # 600 s for 2 epochs each
+        write_record(
+            make_record("bwot", seed), project / "book" / "results" / "mnist" / f"bwot-{seed}.json"
+        )
+    text = tables.forecast("short")  # 3 losses x 3 seeds x 10 epochs x 300 s
+    assert "mnist: 9 runs, 7.5 core-hours, 0.2 GB" in text
+    assert "mnist: 15 runs, 62.5 core-hours, 0.4 GB" in tables.forecast("full")
+
+
+def test_the_forecast_of_the_embedded_data_needs_no_record(project):
+    assert "about a minute a notebook" in tables.forecast("quick")
+
+
+def test_the_forecast_without_records_is_no_promise(project):
+    text = tables.forecast("short")
+    assert "the real data" in text and "minute" not in text

@@ -1,0 +1,496 @@
+"""Training: the same bits after a kill, and errors that name what went wrong."""
+
+import errno
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bwot import training
+from bwot.data.images import Split
+from bwot.data.sampling import batch_pairs
+from bwot.losses import AllPairsLoss, BatchwiseOTLoss, NonFiniteError, PairwiseLoss
+from bwot.training import CheckpointError, DivergedError, Schedule, diagnose, embed, fit
+
+SCHEDULE = Schedule(epochs=3, learning_rate=0.05, batch_size=16)
+STEPS = 3  # an epoch of 48 images
+LOSSES = {
+    "bwot": BatchwiseOTLoss(margin=2.0, iterations=8),
+    "allpairs": AllPairsLoss(margin=2.0),
+    "pairwise": PairwiseLoss(margin=2.0),
+}
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing in the package may catch it."""
+
+
+@pytest.fixture(scope="module")
+def train():
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (48, 1, 6, 6), generator=generator, dtype=torch.uint8)
+    return Split(images, torch.arange(48) % 4)
+
+
+def network(seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 4))
+
+
+def train_one(train, loss="bwot", seed=0, net=None, schedule=SCHEDULE, **options):
+    net = net or network()
+    module = LOSSES[loss] if isinstance(loss, str) else loss
+    options = {
+        "after_epoch": lambda epoch: {"map": embed(net, train.images).sum().item()}
+    } | options
+    return net, fit(net, module, train, schedule, seed, **options)
+
+
+def weights(net):
+    return torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+
+
+def without_seconds(history):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+def stop_after(epoch):
+    def report(row):
+        if row["epoch"] == epoch:
+            raise Killed
+
+    return report
+
+
+class CallCounting(nn.Module):
+    """A loss that does something else at one call."""
+
+    def __init__(self, at, what):
+        super().__init__()
+        self.at, self.what, self.calls = at, what, 0
+
+    def forward(self, **batches):
+        self.calls += 1
+        if self.calls == self.at:
+            return self.what(batches["embeddings"])
+        return LOSSES["allpairs"](**batches)
+
+
+def raise_killed(*_):
+    raise Killed
+
+
+# ------------------------------------------------------------------------------ killed and restarted
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("epoch", range(4))
+def test_a_run_killed_after_any_epoch_ends_with_the_same_bits(train, tmp_path, loss, epoch):
+    whole, expected = train_one(train, loss)
+    path = tmp_path / "runs" / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train_one(train, loss, checkpoint=path, report=stop_after(epoch))
+    again, history = train_one(train, loss, net=network(seed=9), checkpoint=path)
+    assert without_seconds(history) == without_seconds(expected)
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_a_run_killed_within_an_epoch_repeats_that_epoch_alone(train, tmp_path):
+    whole, expected = train_one(train, "allpairs")
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train_one(train, CallCounting(STEPS + 2, raise_killed), checkpoint=path)
+    counting = CallCounting(-1, None)
+    again, history = train_one(train, counting, checkpoint=path)
+    assert counting.calls == 2 * STEPS  # epochs 2 and 3
+    assert without_seconds(history) == without_seconds(expected)
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_a_run_killed_while_it_writes_goes_on_from_the_checkpoint_before(
+    train, tmp_path, monkeypatch
+):
+    whole, expected = train_one(train)
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train_one(train, checkpoint=path, report=stop_after(1))
+    before = path.read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(os, "replace", raise_killed)
+        train_one(train, checkpoint=path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    again, history = train_one(train, checkpoint=path)
+    assert without_seconds(history) == without_seconds(expected)
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(train, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(Killed):
+        train_one(train, checkpoint=path, report=stop_after(1))
+    before = path.read_bytes()
+
+    def full(self, content):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError) as caught:
+        patched.setattr(Path, "write_bytes", full)
+        train_one(train, checkpoint=path)
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
+    assert "No space left" in str(caught.value)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_finished_run_is_not_trained_again(train, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    first, expected = train_one(train, checkpoint=path)
+    again, history = train_one(
+        train, CallCounting(1, raise_killed), net=network(5), checkpoint=path
+    )
+    assert history == expected and torch.equal(weights(again), weights(first))
+
+
+# ------------------------------------------------------------------------------ what decides the numbers
+
+
+def test_the_random_state_of_the_caller_neither_matters_nor_changes(train):
+    results = []
+    for caller in (1, 2):
+        torch.manual_seed(caller)
+        np.random.seed(caller)
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()
+        net, history = train_one(train)
+        assert torch.equal(torch.get_rng_state(), before[0])
+        assert (np.random.get_state()[1] == before[1]).all()
+        results.append((weights(net), without_seconds(history)))
+    assert torch.equal(results[0][0], results[1][0]) and results[0][1] == results[1][1]
+
+
+def test_seeds_differ(train):
+    assert not torch.equal(weights(train_one(train)[0]), weights(train_one(train, seed=1)[0]))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_meets_the_batches_of_the_sampler(train, loss):
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, **batches):
+            seen.append((batches["labels"].tolist(), batches["ref_labels"].tolist()))
+            return LOSSES[loss](**batches)
+
+    train_one(train, Watching(), seed=5)
+    expected = [
+        tuple(train.labels[half].tolist() for half in pair)
+        for epoch in (1, 2, 3)
+        for pair in batch_pairs(48, 16, 5, epoch)
+    ]
+    assert seen == expected and len(seen) == 3 * STEPS
+
+
+def test_training_is_gradient_descent_with_momentum_and_a_falling_rate(train):
+    net, history = train_one(train, "allpairs", seed=2)
+    reference, velocity, rows = network(), None, []
+    for epoch in (1, 2, 3):
+        rate, total = 0.05 * 0.95 ** (epoch - 1), 0.0
+        for first, second in batch_pairs(48, 16, 2, epoch):
+            a, b = (reference(train.images[half].float() / 255) for half in (first, second))
+            same = train.labels[first][:, None] == train.labels[second]
+            squared = (a[:, None] - b[None]).square().sum(-1)
+            value = torch.where(same, squared, (2.0 - squared).relu()).mean()
+            gradients = torch.autograd.grad(value, list(reference.parameters()))
+            velocity = (
+                [0.9 * v + g for v, g in zip(velocity, gradients, strict=True)]
+                if velocity
+                else gradients
+            )
+            with torch.no_grad():
+                for parameter, v in zip(reference.parameters(), velocity, strict=True):
+                    parameter -= rate * v
+            total += value.item()
+        rows.append((rate, total / STEPS))
+    torch.testing.assert_close(weights(net), weights(reference), rtol=1e-4, atol=1e-5)
+    ours = [(row["learning_rate"], row["loss"]) for row in history[1:]]
+    assert np.allclose(ours, rows, rtol=1e-4)
+
+
+def test_the_first_row_is_that_of_the_untrained_network(train):
+    seen = []
+
+    def after(epoch):
+        seen.append(epoch)
+        return {"map": weights(net).sum().item()}
+
+    net = network()
+    _, history = train_one(train, net=net, after_epoch=after)
+    assert seen == [0, 1, 2, 3] == [row["epoch"] for row in history]
+    assert history[0] == {
+        "epoch": 0,
+        "loss": None,
+        "seconds": 0.0,
+        "learning_rate": 0.05,
+        "map": weights(network()).sum().item(),
+    }
+
+
+# ------------------------------------------------------------------------------ embedding
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_embedding_evaluates_and_leaves_the_mode(train, mode):
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(36, 4)).train(mode)
+    embeddings = embed(net, train.images)
+    assert net.training is mode and all(layer.training is mode for layer in net)
+    assert not embeddings.requires_grad
+    expected = net[2](train.images.flatten(1).float() / 255)
+    torch.testing.assert_close(embeddings, expected.detach())
+
+
+@pytest.mark.parametrize("block", [1, 7, 47, 48, 500])
+def test_the_block_size_does_not_matter(train, block):
+    net = network()
+    torch.testing.assert_close(embed(net, train.images, block), embed(net, train.images, 48))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_embeddings_that_are_not_finite_are_refused(train, bad):
+    net = network()
+    nn.init.constant_(net[3].bias, bad)
+    with pytest.raises(NonFiniteError, match="must be finite"):
+        embed(net, train.images)
+
+
+# ------------------------------------------------------------------------------ divergence
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_rate_that_is_too_high_ends_as_diverged(train, loss):
+    schedule = Schedule(epochs=3, learning_rate=1e12, batch_size=16)
+    with pytest.raises(
+        DivergedError, match=r"at epoch 1, step [123]: lower the learning rate"
+    ) as e:
+        train_one(train, loss, schedule=schedule)
+    assert [row["epoch"] for row in e.value.history] == [0]
+    assert e.value.where.startswith("epoch 1, step ")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("step", [1, 2, STEPS])
+def test_the_step_whose_loss_is_not_finite_is_named(train, tmp_path, bad, step):
+    loss = CallCounting(STEPS + step, lambda embeddings: embeddings.sum() * bad)
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(DivergedError) as caught:
+        train_one(train, loss, checkpoint=path)
+    assert caught.value.where == f"epoch 2, step {step}" and loss.calls == STEPS + step
+    assert [row["epoch"] for row in caught.value.history] == [0, 1]
+    assert training.load_checkpoint(path)["history"] == caught.value.history
+
+
+def test_a_step_that_is_one_too_far_at_the_end_of_an_epoch_counts_as_diverged(train):
+    no_slope = CallCounting(2 * STEPS, lambda embeddings: (0 * embeddings).sum().sqrt())
+    with pytest.raises(DivergedError) as caught:
+        train_one(train, no_slope)
+    assert caught.value.where == f"epoch 2, step {STEPS}"
+    assert [row["epoch"] for row in caught.value.history] == [0, 1]
+
+
+# ------------------------------------------------------------------------------ checkpoints
+
+
+@pytest.fixture(scope="module")
+def checkpoint(train, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "checkpoint.pt"
+    net, _ = train_one(train, checkpoint=path)
+    return path.read_bytes(), weights(net)[:288].numpy().tobytes()  # the first layer's weights
+
+
+def damaged(content, first_layer, how):
+    flipped = bytearray(content)
+    flipped[content.index(first_layer) + 3] ^= 0x40  # one bit of one weight
+    return {
+        "empty": b"",
+        "cut in the middle": content[: len(content) // 2],
+        "cut at the end": content[:-1],
+        "one bit flipped": bytes(flipped),
+        "a text": b"epoch 3\n",
+        "zeros": bytes(1000),
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["empty", "cut in the middle", "cut at the end", "one bit flipped", "a text", "zeros"],
+)
+def test_a_damaged_checkpoint_is_named(train, tmp_path, checkpoint, how):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(damaged(*checkpoint, how))
+    with pytest.raises(CheckpointError) as caught:
+        train_one(train, checkpoint=path)
+    assert str(path) in str(caught.value) and "delete it" in str(caught.value)
+
+
+def foreign_state(how):
+    net = network() if how != "another network" else nn.Sequential(nn.Linear(4, 2))
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    state = {"network": net.state_dict(), "optimiser": optimiser.state_dict(), "history": []}
+    other = {
+        "a list": [1, 2],
+        "a tensor": torch.ones(3),
+        "no history": {name: state[name] for name in ("network", "optimiser")},
+        "a number for the network": state | {"network": 1},
+        "no optimiser state": state | {"optimiser": {}},
+        "a number for the history": state | {"history": 7},
+        "rows of another kind": state | {"history": [1, 2]},
+        "a gap in the history": state | {"history": [{"epoch": 0}, {"epoch": 2}]},
+    }
+    return other.get(how, state)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a list",
+        "a tensor",
+        "no history",
+        "a number for the network",
+        "another network",
+        "no optimiser state",
+        "a number for the history",
+        "rows of another kind",
+        "a gap in the history",
+    ],
+)
+def test_a_checkpoint_of_something_else_is_named(train, tmp_path, how):
+    path = tmp_path / "checkpoint.pt"
+    torch.save(foreign_state(how), path)
+    with pytest.raises(CheckpointError) as caught:
+        train_one(train, checkpoint=path)
+    assert str(path) in str(caught.value) and "delete it" in str(caught.value)
+
+
+class Evil:
+    """A pickle that touches a file when it is loaded."""
+
+    def __init__(self, touched):
+        self.touched = touched
+
+    def __reduce__(self):
+        return Path.touch, (self.touched,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_is_not_run(train, tmp_path, zipped):
+    path, touched = tmp_path / "checkpoint.pt", tmp_path / "touched"
+    state = {"network": Evil(touched), "optimiser": {}, "history": []}
+    if zipped:
+        torch.save(state, path)
+    else:
+        path.write_bytes(pickle.dumps(state))
+    with pytest.raises(CheckpointError):
+        train_one(train, checkpoint=path)
+    assert not touched.exists()
+
+
+# ------------------------------------------------------------------------------ diagnostics
+
+
+def diagnosed_by_loops(net, loss, train, pairs):
+    rows = []
+    for first, second in pairs:
+        a, b = (net(train.images[half].float() / 255) for half in (first, second))
+        la, lb = train.labels[first], train.labels[second]
+        plan = loss.plan(a, la, ref_emb=b, ref_labels=lb)
+        positives = active = 0.0
+        for i in range(len(a)):
+            for j in range(len(b)):
+                squared = (a[i] - b[j]).square().sum().item()
+                error = squared if la[i] == lb[j] else max(0.0, loss.margin - squared)
+                positives += plan[i, j].item() * bool(la[i] == lb[j])
+                active += plan[i, j].item() * (error > 0)
+        lengths = []
+        for each in (loss, AllPairsLoss(loss.margin)):
+            net.zero_grad()
+            each(a, la, ref_emb=b, ref_labels=lb).backward(retain_graph=True)
+            lengths.append(torch.cat([p.grad.flatten() for p in net.parameters()]).norm().item())
+        rows.append((positives, active, lengths[0] / lengths[1]))
+    net.zero_grad()
+    return np.mean(rows, axis=0)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_diagnostics_match_loops(train, loss):
+    net, pairs = network(), batch_pairs(48, 16, 0, 0)[:2]
+    ours = diagnose(net, LOSSES[loss], train, pairs)
+    expected = diagnosed_by_loops(net, LOSSES[loss], train, pairs)
+    assert list(ours) == ["mass_on_positives", "mass_on_active", "gradient_ratio"]
+    assert np.allclose(list(ours.values()), expected, rtol=1e-4)
+
+
+def test_diagnostics_leave_the_network_alone(train):
+    net = network()
+    before = weights(net)
+    diagnose(net, LOSSES["bwot"], train, batch_pairs(48, 16, 0, 0)[:1])
+    assert torch.equal(weights(net), before) and all(p.grad is None for p in net.parameters())
+
+
+def test_the_all_pairs_mean_is_as_long_as_itself(train):
+    ratio = diagnose(network(), LOSSES["allpairs"], train, batch_pairs(48, 16, 0, 0))
+    assert ratio["gradient_ratio"] == pytest.approx(1.0)
+
+
+def test_a_gradient_too_long_to_measure_is_not_a_number_of_the_record(train):
+    net = network()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter *= (
+                1e9  # squared distances fit into float32, the square of the gradient does not
+            )
+    with pytest.raises(NonFiniteError):
+        diagnose(net, LOSSES["allpairs"], train, batch_pairs(48, 16, 0, 0)[:1])
+
+
+# ------------------------------------------------------------------------------ progress bars
+
+
+class Terminal:
+    def __init__(self, tty):
+        self.tty, self.text = tty, ""
+
+    def isatty(self):
+        return self.tty
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "tty, kernel, setting, shown",
+    [
+        (True, False, None, True),
+        (False, False, None, False),
+        (True, False, "off", False),
+        (False, True, "off", False),
+    ],
+    ids=["terminal", "pipe", "switched off", "page run"],
+)
+def test_a_bar_is_shown_only_where_someone_watches(monkeypatch, tty, kernel, setting, shown):
+    stream = Terminal(tty)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    if not kernel:
+        monkeypatch.delitem(sys.modules, "ipykernel")
+    monkeypatch.delenv("BWOT_PROGRESS", raising=False)
+    if setting:
+        monkeypatch.setenv("BWOT_PROGRESS", setting)
+    assert list(training.progress([1, 2, 3], "epoch 1")) == [1, 2, 3]
+    assert ("epoch 1" in stream.text) is shown
