@@ -31,10 +31,14 @@ def explore(
         margin: where its slider starts; it ends at three times as much.
     """
     sliders = (
-        _log_slider("λ", "inverse weight of the entropy", lam),
-        _log_slider("γ", "steepness of the cost", gamma),
-        _slider(
-            ipywidgets.FloatSlider, "ε", "margin", margin, margin / 20, 3 * margin, margin / 20
+        _log_slider("λ, sharpness", "inverse weight of the plan's entropy", lam),
+        _log_slider("γ, steepness", "how fast the cost falls with the error of a pair", gamma),
+        ipywidgets.FloatSlider(
+            margin,
+            min=margin / 20,
+            max=3 * margin,
+            step=margin / 20,
+            **_described("ε, margin", "from where on a negative pair has no error"),
         ),
     )
     picture = ipywidgets.HTML()
@@ -50,28 +54,27 @@ def explore(
     return ipywidgets.VBox([*sliders, picture])
 
 
-def _log_slider(symbol, meaning, start):
+def _log_slider(name, meaning, start):
     reach = max(3.0, abs(math.log10(start)))
-    return _slider(ipywidgets.FloatLogSlider, symbol, meaning, start, -reach, reach, 0.1)
-
-
-def _slider(kind, symbol, meaning, start, low, high, step):
-    return kind(
-        start,
-        min=low,
-        max=high,
-        step=step,
-        readout_format=".3g",
-        description=f"{symbol}, {meaning}",
-        tooltip=f"{symbol}: {meaning}",
-        style={"description_width": "14em"},
-        layout=ipywidgets.Layout(width="min(100%, 40em)"),
+    return ipywidgets.FloatLogSlider(
+        start, min=-reach, max=reach, step=0.1, **_described(name, meaning)
     )
+
+
+def _described(name, meaning):
+    return {
+        "description": name,
+        "tooltip": f"{name}: {meaning}",
+        "readout_format": ".3g",
+        "style": {"description_width": "7em"},
+        "layout": ipywidgets.Layout(width="min(100%, 40em)"),
+    }
 
 
 def _image(figure, alt):
     data = base64.b64encode(svg(figure).encode()).decode()
     return (
+        '<div style="background: var(--pst-color-background, transparent)">'  # the book's paper
         f'<img class="dark-light" alt="{html.escape(alt)}" style="max-width: 100%" '
-        f'src="data:image/svg+xml;base64,{data}">'
+        f'src="data:image/svg+xml;base64,{data}"></div>'
     )

@@ -12,15 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from bwot.batches import NonFiniteError, allowed_pairs, check_batches
 from bwot.sinkhorn import ExactPlan, check_settings, sinkhorn
 
 Form = Literal["sketches", "images", "shapes"]
 PlanGradient = Literal["constant", "kernel", "exact"]
 TINY = 1e-12  # inside the square root of a distance, where its derivative would be infinite
-
-
-class NonFiniteError(ValueError):
-    """Embeddings that are NaN or infinite, or too large to square: training has diverged."""
 
 
 class _PairLoss(nn.Module):
@@ -102,21 +99,20 @@ class _PairLoss(nn.Module):
         return torch.where(same, positive, negative)
 
     def _pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
-        others, other_labels = _check_batches(embeddings, labels, ref_emb, ref_labels)
+        others, other_labels = check_batches(embeddings, labels, ref_emb, ref_labels)
         same = labels[:, None] == other_labels[None, :]
         allowed = None
         if ref_emb is None:
             allowed = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
         if indices_tuple is not None:
-            allowed = _allowed_pairs(
+            allowed = allowed_pairs(
                 indices_tuple, torch.ones_like(same) if allowed is None else allowed
             )
         return self.pair_errors(squared_distances(embeddings, others), same), same, allowed
 
     def _paid(self, error):
-        return (
-            error.square() if self.form == "images" else error
-        )  # authors' 2D code squares the error again
+        # the authors' 2D code squares the error once more
+        return error.square() if self.form == "images" else error
 
     def extra_repr(self) -> str:
         return ", ".join(
@@ -131,7 +127,7 @@ class BatchwiseOTLoss(_PairLoss):
         C_{ij} = \exp(-\gamma G_{ij})
 
     A pair with a large error costs little to transport, so the plan puts its mass on hard pairs. Defaults are those of
-    the authors' SHREC run; their other published settings stand in :mod:`bwot.published`.
+    the authors' SHREC run; their other published settings stand in the method chapter.
 
     >>> loss = BatchwiseOTLoss(margin=1.0)
     >>> images, others = torch.tensor([[0.0], [2.0]]), torch.tensor([[0.5], [2.1]])
@@ -189,9 +185,8 @@ class BatchwiseOTLoss(_PairLoss):
         self._warn_if_infeasible(result.marginal_error, allowed)
         if self.plan_gradient == "constant" or not torch.is_grad_enabled():
             return result.plan
-        if (
-            self.plan_gradient == "kernel"
-        ):  # value of the plan, derivative of u exp(-lam C) v with u and v constant
+        if self.plan_gradient == "kernel":
+            # the value of the plan, the derivative of u exp(-lam C) v with u and v constant
             return result.plan * (1 - self.lam * (cost - cost.detach()))
         return ExactPlan.apply(cost, result.plan, self.lam)
 
@@ -236,16 +231,15 @@ class PairwiseLoss(_PairLoss):
     def plan(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
         """1 / n on the diagonal of (n, n), n the number of aligned pairs."""
         a, *_ = self._aligned(embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        return torch.eye(
-            len(a), dtype=torch.promote_types(a.dtype, torch.float32), device=a.device
-        ) / len(a)
+        wide = torch.promote_types(a.dtype, torch.float32)
+        return torch.eye(len(a), dtype=wide, device=a.device) / len(a)
 
     def _aligned(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
         if indices_tuple is not None:
             raise ValueError(
                 "the pair-wise loss pairs row i with row i: indices_tuple must be None."
             )
-        others, other_labels = _check_batches(embeddings, labels, ref_emb, ref_labels)
+        others, other_labels = check_batches(embeddings, labels, ref_emb, ref_labels)
         if ref_emb is None:
             half = len(embeddings) // 2
             return (
@@ -273,46 +267,3 @@ def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float
     with torch.autocast(a.device.type, enabled=False):
         squared = torch.addmm(a.square().sum(1)[:, None] + b.square().sum(1), a, b.T, alpha=-2)
     return squared.clamp_min(0)
-
-
-def _allowed_pairs(indices, among):
-    if len(indices) != 4:
-        raise ValueError(
-            f"indices_tuple must be four index tensors (a1, p, a2, n), not {len(indices)}: mine pairs."
-        )
-    allowed = torch.zeros_like(among)
-    allowed[indices[0], indices[1]] = True
-    allowed[indices[2], indices[3]] = True
-    allowed &= among
-    if not bool(allowed.any()):
-        raise ValueError("indices_tuple must allow at least one pair of two different samples.")
-    return allowed
-
-
-def _check_batches(embeddings, labels, ref_emb, ref_labels):
-    """The other batch and its labels, the same ones where none is given; all of them checked."""
-    _check_batch("embeddings", embeddings, labels)
-    if (ref_emb is None) != (ref_labels is None):
-        raise ValueError("ref_emb and ref_labels must be given together.")
-    if ref_emb is not None:
-        _check_batch("ref_emb", ref_emb, ref_labels, embeddings.shape[-1])
-        return ref_emb, ref_labels
-    if len(labels) == 1:
-        raise ValueError("one sample against itself has no pair: give at least two, or ref_emb.")
-    return embeddings, labels
-
-
-def _check_batch(name, embeddings, labels, width=None):
-    if embeddings.ndim != 2 or 0 in embeddings.shape or width not in (None, embeddings.shape[1]):
-        raise ValueError(
-            f"{name} must have shape (samples, {width or 'features'}), neither 0, not {tuple(embeddings.shape)}."
-        )
-    if not embeddings.is_floating_point():
-        raise ValueError(f"{name} must be floating-point, not {embeddings.dtype}.")
-    if labels.shape != embeddings.shape[:1]:
-        raise ValueError(
-            f"{name} has {len(embeddings)} rows but its labels have shape {tuple(labels.shape)}."
-        )
-    if not bool(embeddings.isfinite().all()):
-        rows = int((~embeddings.isfinite()).any(1).sum())
-        raise NonFiniteError(f"{name} must be finite; {rows} of {len(embeddings)} rows are not.")

@@ -30,7 +30,7 @@ SVC_SAMPLES = 10_000
 """Training images that the accuracy is fitted on during training; after the last epoch it is all of them."""
 DIAGNOSED_STEPS = 4
 REPLAY_STEPS = 20
-_MODULES = "sinkhorn losses backbones heads metrics data.images data.sampling data.mnist standins training experiments runs".split()
+_MODULES = "batches sinkhorn losses backbones heads metrics data.images data.sampling data.mnist standins training experiments runs".split()
 
 
 def run(

@@ -14,7 +14,17 @@ import bwot
 
 ROOT = Path(bwot.__file__).parent
 FLOORS = [
-    {"paths", "progress", "sinkhorn", "backbones", "heads", "metrics", "published", "records"},
+    {
+        "paths",
+        "progress",
+        "batches",
+        "sinkhorn",
+        "backbones",
+        "heads",
+        "metrics",
+        "published",
+        "records",
+    },
     {"losses", "data", "provenance", "comparison"},
     {"standins"},
     {"training"},

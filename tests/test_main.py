@@ -235,7 +235,7 @@ def test_parameters_of_a_page_are_read_as_papermill_reads_them(monkeypatch, fold
     "line, message",
     [
         ("page nothing", "there is no notebook"),
-        ("page images -p lambda_ 5", "images.ipynb has no parameter lambda_; it has dataset, preset"),
+        ("page images -p lambda_ 5", "images.ipynb has no parameter lambda_; it has dataset, "),
         ("page images -p losses [bwot", "must be YAML"),
     ],
 )  # fmt: skip

@@ -98,6 +98,14 @@ def test_a_loss_without_published_numbers_gives_no_line(make_record):
     assert tables.authors_table([make_record("allpairs", 0, (0.1, 0.9, 0.9))]) == ""
 
 
+def test_the_summary_has_the_authors_number_only_at_an_epoch_that_they_give(make_record):
+    for epochs, theirs in ((2, "97.40"), (3, "–")):
+        records = [make_record("bwot", s, [0.1] + [0.9] * epochs) for s in (0, 1)]
+        table = tables.summary_table([*records, make_record("allpairs", 0, [0.1] + [0.8] * epochs)])
+        assert column(table, "mAP, ours") == {"batch-wise OT": "90.00 ± 0.00", "all-pairs mean": "80.00"}  # fmt: skip
+        assert column(table, "mAP, authors") == {"batch-wise OT": theirs, "all-pairs mean": "–"}
+
+
 # ------------------------------------------------------------------------------ findings
 
 

@@ -1,0 +1,64 @@
+"""What a loss is called with: two batches of embeddings and labels, or one, and which pairs take part; checked."""
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+
+class NonFiniteError(ValueError):
+    """Embeddings that are NaN or infinite, or too large to square: training has diverged."""
+
+
+def allowed_pairs(indices: tuple[Tensor, ...], among: Bool[Tensor, "n m"]) -> Bool[Tensor, "n m"]:
+    """The pairs ``(a1, p)`` and ``(a2, n)`` of four index tensors, as far as they are ``among`` the possible ones.
+
+    Raises:
+        ValueError: for triplets, and where no pair is left.
+    """
+    if len(indices) != 4:
+        raise ValueError(
+            f"indices_tuple must be four index tensors (a1, p, a2, n), not {len(indices)}: mine pairs."
+        )
+    allowed = torch.zeros_like(among)
+    allowed[indices[0], indices[1]] = True
+    allowed[indices[2], indices[3]] = True
+    allowed &= among
+    if not bool(allowed.any()):
+        raise ValueError("indices_tuple must allow at least one pair of two different samples.")
+    return allowed
+
+
+def check_batches(
+    embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None, ref_labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The other batch and its labels, the same ones where none is given; all of them checked.
+
+    Raises:
+        ValueError: for shapes or lengths that do not fit, an empty batch, one sample against itself.
+        NonFiniteError: for embeddings that are NaN or infinite.
+    """
+    _check_batch("embeddings", embeddings, labels)
+    if (ref_emb is None) != (ref_labels is None):
+        raise ValueError("ref_emb and ref_labels must be given together.")
+    if ref_emb is not None:
+        _check_batch("ref_emb", ref_emb, ref_labels, embeddings.shape[-1])
+        return ref_emb, ref_labels
+    if len(labels) == 1:
+        raise ValueError("one sample against itself has no pair: give at least two, or ref_emb.")
+    return embeddings, labels
+
+
+def _check_batch(name, embeddings, labels, width=None):
+    if embeddings.ndim != 2 or 0 in embeddings.shape or width not in (None, embeddings.shape[1]):
+        raise ValueError(
+            f"{name} must have shape (samples, {width or 'features'}), neither 0, not {tuple(embeddings.shape)}."
+        )
+    if not embeddings.is_floating_point():
+        raise ValueError(f"{name} must be floating-point, not {embeddings.dtype}.")
+    if labels.shape != embeddings.shape[:1]:
+        raise ValueError(
+            f"{name} has {len(embeddings)} rows but its labels have shape {tuple(labels.shape)}."
+        )
+    if not bool(embeddings.isfinite().all()):
+        rows = int((~embeddings.isfinite()).any(1).sum())
+        raise NonFiniteError(f"{name} must be finite; {rows} of {len(embeddings)} rows are not.")

@@ -1,0 +1,66 @@
+"""The re-run as a graph: what it would do, what it refuses, and what a failing notebook leaves standing."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from bwot.experiments import LOSSES, PRESETS
+from bwot.paths import PROJECT
+
+
+def snakemake(*arguments, cwd=PROJECT):
+    environment = os.environ | {"PYTHONPATH": str(cwd)}
+    environment.pop("BWOT_RUNS", None)
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", *arguments],
+        cwd=cwd, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_a_dry_run_of_the_real_thing_names_every_run_and_says_how_long(tmp_path):
+    results = tmp_path / "results"
+    done = snakemake("-n", "book", "--config", "preset=short", f"results={results}")
+    assert done.returncode == 0, done.stderr
+    told = done.stdout + done.stderr
+    for loss in LOSSES:
+        for seed in PRESETS["short"]["seeds"]:
+            assert f"{results}/mnist/{loss}-seed{seed}.json" in told
+    assert "core-hours" in told and "GB" in told
+
+
+@pytest.mark.parametrize(
+    "setting, named",
+    [("prest=short", "preset, data, results, device"), ("preset=shrt", "quick, short, full")],
+)
+def test_a_mistyped_setting_is_refused_with_the_names_there_are(setting, named):
+    done = snakemake("-n", "book", "--config", setting)
+    assert done.returncode != 0
+    assert named in done.stdout + done.stderr
+
+
+def test_a_failing_notebook_stops_no_other_and_is_kept(tmp_path):
+    for name in ("bwot", "book", "notebooks"):
+        shutil.copytree(
+            PROJECT / name,
+            tmp_path / name,
+            ignore=shutil.ignore_patterns("__pycache__", "_build", "executed"),
+        )
+    for name in ("Snakefile", "_config.yml", "_toc.yml"):
+        shutil.copy(PROJECT / name, tmp_path)
+    for name, source in (("hard_samples", "1 / 0"), ("images", "print(preset)")):
+        path = tmp_path / "notebooks" / f"{name}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        parameters = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+        notebook.cells = [parameters, nbformat.v4.new_code_cell(source)]
+        nbformat.write(notebook, path)
+    pages = ("book/executed/hard_samples.ipynb", "book/executed/mnist.ipynb")
+    done = snakemake("--keep-going", *pages, cwd=tmp_path)
+    assert done.returncode != 0
+    assert (tmp_path / pages[1]).exists() and not (tmp_path / pages[0]).exists()
+    last = done.stderr[-3000:]
+    assert "hard_samples.ipynb: cell" in last and "ZeroDivisionError" in last
+    assert (tmp_path / "runs" / "logs" / "hard_samples.failed.ipynb").exists()
