@@ -116,9 +116,9 @@ def build_network(settings: Images, channels: int, size: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         backbone = LeNet5(channels, size)
-        return glorot_(
-            nn.Sequential(backbone, MetricHead(backbone.features, LENET_HEADS[settings.head]))
-        )
+        head = MetricHead(backbone.features, LENET_HEADS[settings.head])
+        network = glorot_(nn.Sequential(backbone, head))
+    return network.to(memory_format=torch.channels_last)  # convolutions on a CPU are faster so
 
 
 def load_data(settings: Images, data_dir: str | Path | None = None) -> ImageSet:
