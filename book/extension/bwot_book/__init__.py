@@ -71,9 +71,15 @@ class PublishedRole(_NumberRole):
         return written(options["format"], points[options["epoch"]]), CURVES[key].source
 
 
-def list_records(app, config):
-    """A record that comes or goes is a change of settings for Sphinx: the pages are read again."""
-    config.bwot_records = [str(p) for p in sorted((Path(app.srcdir) / RESULTS).rglob("*.json"))]
+def watch_files(app, config):
+    """Make changes of files that Sphinx does not watch changes of settings, which it does.
+
+    A record that comes or goes: all pages are read again. A style sheet or script: all are written again.
+    """
+    root = Path(app.srcdir)
+    config.bwot_records = [str(path) for path in sorted((root / RESULTS).rglob("*.json"))]
+    static = sorted(p for p in (root / "book/static").rglob("*") if p.is_file())
+    config.bwot_static = [[str(path), path.stat().st_mtime_ns] for path in static]
 
 
 def drop_thebe_scripts(app, pagename, templatename, context, doctree):
@@ -95,7 +101,8 @@ def setup(app):
     app.add_role("result", ResultRole())
     app.add_role("published", PublishedRole())
     app.add_config_value("bwot_records", [], "env")
-    app.connect("config-inited", list_records)
+    app.add_config_value("bwot_static", [], "html")
+    app.connect("config-inited", watch_files)
     app.connect("html-page-context", drop_thebe_scripts, priority=900)
     app.connect("doctree-resolved", drop_thebe_settings, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
