@@ -19,8 +19,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 KERNEL_RANGE = {torch.float32: 40.0, torch.float64: 300.0}
-"""Largest ``lam * (max C - min C)`` at which no product ``u K v`` can leave the range of the type: scalings lie within
-``exp(range)`` of each other, so ``exp(-2 range)`` must stay a normal number."""
+"""Largest ``lam * (max C - min C)`` at which no product ``u K v`` can leave the range of the type.
+
+Scalings lie within ``exp(range)`` of each other, so ``exp(-2 range)`` must stay a normal number.
+"""
 
 
 class Plan(NamedTuple):

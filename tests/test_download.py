@@ -3,6 +3,7 @@
 import hashlib
 import io
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -366,7 +367,7 @@ def test_bars_are_shown_in_a_notebook(monkeypatch, setting, expected):
     class IPython:
         get_ipython = ZMQInteractiveShell
 
-    monkeypatch.setitem(download.sys.modules, "IPython", IPython)
+    monkeypatch.setitem(sys.modules, "IPython", IPython)
     monkeypatch.setattr("sys.stderr", io.StringIO())
     monkeypatch.setenv("BWOT_PROGRESS", setting)
     assert watched() == expected

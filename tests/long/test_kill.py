@@ -83,7 +83,7 @@ def wait_for(moment, process, runs, chance):
         time.sleep(0.0005)
 
 
-def kill_until_it_ends(arguments, runs, chance, most=12):
+def kill_until_it_ends(arguments, runs, chance, most=8):
     """Start, kill, start again; at how many moments it was killed. After ``most`` kills it is let to end."""
     kills = 0
     while True:
