@@ -78,7 +78,7 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
 
 
 def publish(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
-    """The executed notebook as the book wants it; ``name`` goes in front of its labels."""
+    """The executed notebook as the book wants it; ``name`` goes in front of its labels, folders of a machine go out."""
     labels = set()
     for cell in page.cells:
         for output in cell.get("outputs", []):
@@ -92,6 +92,10 @@ def publish(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     for cell in page.cells:
         if cell.cell_type == "markdown":
             cell.source = _prefixed(cell.source, labels, name)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source = re.sub(
+                r"^(data|results)_dir = .*\n?", "", cell.source, flags=re.MULTILINE
+            )
         cell.metadata.pop("papermill", None)
         cell.get("metadata", {}).pop("execution", None)
     page.metadata.pop("papermill", None)
