@@ -15,6 +15,7 @@ from snakemake.exceptions import WorkflowError
 from bwot import experiments, tables
 
 PYTHON = f"{sys.executable} -m"
+JUPYTER_BOOK = Path(sys.executable).with_name("jupyter-book")
 SETTINGS = {"preset": "quick", "data": "", "results": "", "device": "cpu"}
 if unknown := config.keys() - SETTINGS.keys():
     raise WorkflowError(f"no setting is called {', '.join(unknown)}; there are {', '.join(SETTINGS)}.")
@@ -53,7 +54,7 @@ rule book:
     log:
         "runs/logs/book.log",
     shell:
-        "{PYTHON} jupyter_book build --path-output book -W --keep-going --quiet . >{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "{JUPYTER_BOOK} build --path-output book -W --keep-going --quiet . >{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
 rule hard_samples:
