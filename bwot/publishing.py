@@ -42,7 +42,7 @@ def make_page(notebook: Path, output: Path, parameters: dict) -> None:
         papermill.execute_notebook(
             notebook, partial, parameters, cwd=notebook.parent, progress_bar=False, log_output=False
         )
-        page = publish(nbformat.read(partial, as_version=4), output.stem)
+        page = publish(nbformat.read(partial, as_version=4), _label(output))
         nbformat.write(page, partial)
         os.replace(partial, output)
     except (papermill.PapermillExecutionError, RuntimeError) as error:  # the latter: a dead kernel
@@ -59,6 +59,11 @@ def _failure(error):
     if isinstance(error, RuntimeError):
         return f"the kernel died, for want of memory perhaps ({error})"
     return f"cell In [{error.exec_count}] raised {error.ename}: {error.evalue}"
+
+
+def _label(output):
+    """A quick page stands beside the real one of its data set: its labels and its title say so."""
+    return f"try-{output.stem}" if output.parent.name == "executed" else output.stem
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
@@ -91,6 +96,8 @@ def publish(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
                 }
     for cell in page.cells:
         if cell.cell_type == "markdown":
+            if name.startswith("try-"):
+                cell.source = re.sub(r"^# (?=Images)", "# Try it: ", cell.source)
             cell.source = _prefixed(cell.source, labels, name)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.source = re.sub(
