@@ -1,4 +1,4 @@
-"""The command line: ``bwot run``, ``bwot data``, ``bwot page``."""
+"""The command line: ``bwot run``, ``bwot tune``, ``bwot data``, ``bwot page``."""
 
 import argparse
 import sys
@@ -23,23 +23,42 @@ def _parser():
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="compute one run and print or write its record"))
+    _add_tune(commands.add_parser("tune", help="find the learning rate and margin of a loss"))
     _add_data(commands.add_parser("data", help="verify or download data sets"))
     _add_page(commands.add_parser("page", help="execute a notebook into a page of the book"))
     return parser
 
 
 def _add_run(parser):
-    from bwot.experiments import LOSSES, PRESETS, Images
+    _add_settings(parser)
+    parser.add_argument(
+        "--tuned", metavar="FILE", type=Path, help="take rate and margin from what bwot tune wrote"
+    )
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the record to FILE too")
+    parser.set_defaults(command=_run)
+
+
+def _add_tune(parser):
+    _add_settings(parser)
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, required=True, help="write what was found to FILE"
+    )
+    parser.set_defaults(command=_tune)
+
+
+def _add_settings(parser):
+    from bwot.experiments import LOSSES, PRESETS, ZERO_LINES, Images
 
     parser.add_argument("experiment", choices=["images"])
     parser.add_argument("--preset", choices=list(PRESETS), default="quick")
-    parser.add_argument("--loss", choices=LOSSES, default="bwot")
+    parser.add_argument("--loss", choices=(*LOSSES, *ZERO_LINES), default="bwot")
     for field in fields(Images):
-        if field.name not in ("preset", "loss"):
-            parser.add_argument(
-                f"--{field.name.replace('_', '-')}",
-                type=field.type if isinstance(field.type, type) else str,
-            )
+        if field.name in ("preset", "loss"):
+            continue
+        kind = {"type": field.type if isinstance(field.type, type) else str}
+        if field.type is bool:
+            kind = {"action": argparse.BooleanOptionalAction}
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **kind)
     parser.add_argument("--device", default="cpu", help="torch device to train on")
     parser.add_argument(
         "--data", metavar="DIR", help="folder with the data sets (default: $BWOT_DATA, else data/)"
@@ -50,26 +69,55 @@ def _add_run(parser):
         default=1,
         help="CPU threads; part of what identifies a run (default: 1)",
     )
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write the record to FILE too")
-    parser.set_defaults(command=_run)
 
 
-def _run(options) -> int:
+def _settings(options):
     import torch
 
     from bwot.experiments import Images, grid
-    from bwot.records import write_record
-    from bwot.runs import run
 
     torch.set_num_threads(options.threads)
     names = {field.name for field in fields(Images)} - {"preset", "loss", "seed"}
     given = {name: getattr(options, name) for name in names}
     (settings,) = grid(options.preset, (options.loss,), (options.seed or 0,), **given)
+    return settings
+
+
+def _tune(options) -> int:
+    from bwot.tuning import tune, write_tuning
+
+    settings = _settings(options)
+    print(f"{settings.dataset} {settings.loss}: tuning", flush=True)
+    found = tune(
+        settings, options.data, options.device, report=lambda line: print(line, flush=True)
+    )
+    write_tuning(found, settings, options.data, options.device, options.output)
+    print("chosen:", "  ".join(f"{name} {value:g}" for name, value in found["chosen"].items()))
+    return 0
+
+
+def _run(options) -> int:
+    from dataclasses import replace
+
+    from bwot.experiments import load_data
+    from bwot.records import write_record
+    from bwot.runs import run
+    from bwot.tuning import TuningError, read_tuning
+
+    settings, tuning = _settings(options), None
+    if options.tuned:
+        tuning = read_tuning(options.tuned, settings, load_data(settings, options.data).sha256)
+        if tuning is None:
+            raise TuningError(
+                f"{options.tuned} is the tuning of other settings or data than those of this run."
+            )
+        settings = replace(settings, **tuning["chosen"])
     print(
-        f"{settings.dataset} {settings.loss} seed {settings.seed}: {settings.epochs} epochs",
+        f"{settings.dataset} {settings.loss} seed {settings.seed}: {settings.epochs} epochs, "
+        f"rate {settings.learning_rate:g}, margin {settings.margin:g}",
         flush=True,
     )
-    record = run(settings, options.data, options.device, report=_print_row)
+    record = run(settings, options.data, options.device, report=_print_row, tuning=tuning)
     if options.output:
         write_record(record, options.output)
     if record.status == "diverged":

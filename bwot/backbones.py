@@ -1,5 +1,6 @@
 """Networks from images to features."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -13,10 +14,12 @@ class LeNet5(nn.Module):
     Args:
         channels: of the images.
         size: height and width of the images, in pixels; at least 4.
+        bfloat16: compute in bfloat16; weights and features stay float32. Twice as fast on a CPU with matrix units.
     """
 
-    def __init__(self, channels: int = 1, size: int = 28):
+    def __init__(self, channels: int = 1, size: int = 28, bfloat16: bool = False):
         super().__init__()
+        self.bfloat16 = bfloat16
         if size < 4:
             raise ValueError(f"size must be at least 4 pixels (two poolings by 2), not {size}.")
         self.layers = nn.Sequential(
@@ -27,7 +30,8 @@ class LeNet5(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n features"]:
         """Features of images with values in [0, 1]."""
-        return self.layers(images)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.layers(images).float()
 
 
 def glorot_(network: nn.Module) -> nn.Module:

@@ -12,23 +12,32 @@ import numpy as np
 import torch
 from torch import nn
 
-from bwot import standins
+from bwot import controls, standins
+from bwot.authors import AuthorsImageLoss
 from bwot.backbones import LeNet5, glorot_
-from bwot.data import mnist
+from bwot.data import cifar10, mnist
 from bwot.data.images import ImageSet
 from bwot.heads import LENET_HEADS, MetricHead
-from bwot.losses import AllPairsLoss, BatchwiseOTLoss, Form, PairwiseLoss, PlanGradient
+from bwot.losses import BatchwiseOTLoss, Form, PlanGradient
 from bwot.paths import data_root
+from bwot.published import IMAGE_SETTINGS
 from bwot.records import Record
 
+_GRID = {"rates": (0.005, 0.01, 0.02, 0.04), "margins": (2.0, 5.0, 12.5), "tuning_epochs": (1, 3)}
 PRESETS = {
-    "quick": {"epochs": 8, "seeds": (0, 1), "data": "embedded stand-ins, no download"},
-    "short": {"epochs": 10, "seeds": (0, 1, 2), "data": "the real data"},
-    "full": {"epochs": 50, "seeds": (0, 1, 2, 3, 4), "data": "the real data"},
+    "quick": {"epochs": 8, "seeds": (0, 1), "data": "embedded stand-ins, no download"} | _GRID,
+    "short": {"epochs": 10, "seeds": (0, 1, 2), "data": "the real data"} | _GRID,
+    "full": {"epochs": 50, "seeds": (0, 1, 2, 3, 4), "data": "the real data"} | _GRID,
 }
-"""How long and how often; the authors' plots show 50 epochs."""
-DATASETS = ("mnist",)
-LOSSES = ("pairwise", "allpairs", "bwot")
+"""How long and how often, and the grid that tuning begins with; the authors' plots show 50 epochs."""
+DATASETS = {"mnist": mnist, "cifar10": cifar10}
+STANDINS = {"mnist": standins.digits, "cifar10": standins.colours}
+LOSSES = (
+    "pairwise", "allpairs", "active", "softmax", "rowsoftmax", "bwot", "bwot-balanced", "cross-entropy",
+)  # fmt: skip
+ZERO_LINES = ("pixels", "untrained")
+"""What is scored without training: the raw image as its own embedding, and the network as it starts."""
+CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +66,18 @@ class Images:
     gamma: float = 10.0
     iterations: int = 50
     plan_gradient: PlanGradient = "constant"
+    normalise_gradient: bool = False
+    as_published: bool = False
+    """Every quirk of the authors' 2D code: its loss and settings, which take the place of those given."""
 
     def __post_init__(self):
+        if self.as_published is True:
+            for name, value in IMAGE_SETTINGS.items():
+                object.__setattr__(self, name, value)
         for name, known in (
-            ("dataset", DATASETS),
+            ("dataset", tuple(DATASETS)),
             ("preset", tuple(PRESETS)),
-            ("loss", LOSSES),
+            ("loss", (*LOSSES, *ZERO_LINES)),
             ("head", tuple(LENET_HEADS)),
         ):
             if getattr(self, name) not in known:
@@ -70,10 +85,20 @@ class Images:
                     f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}."
                 )
         for field in fields(self):
+            if field.type is bool and not isinstance(getattr(self, field.name), bool):
+                raise ValueError(
+                    f"{field.name} must be true or false, not {getattr(self, field.name)!r}."
+                )
             if field.type in (int, float):
                 value = _number(field.name, getattr(self, field.name), field.type)
                 object.__setattr__(self, field.name, value)
-        for name, least in (("epochs", 1), ("seed", 0), ("batch_size", 2)):
+        if self.loss in ZERO_LINES:
+            object.__setattr__(self, "epochs", 0)
+        for name, least in (
+            ("epochs", int(self.loss not in ZERO_LINES)),
+            ("seed", 0),
+            ("batch_size", 2),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
         if self.batch_size % 2:
@@ -83,6 +108,12 @@ class Images:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}.")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), not {self.momentum}.")
+        if self.as_published and self.loss != "bwot":
+            raise ValueError(f"as published there is the loss bwot only, not {self.loss}.")
+        if self.normalise_gradient and self.loss in ("cross-entropy", *ZERO_LINES):
+            raise ValueError(
+                f"the gradient of {self.loss} is not one of pairs: it has no length to be normalised to."
+            )
         build_loss(self)  # checks the rest
 
 
@@ -96,26 +127,47 @@ def _number(name, value, kind):
 
 
 def build_loss(settings: Images) -> nn.Module:
-    """The loss that the settings name."""
+    """The loss that the settings name; a zero line has that of an identity."""
     pair = {"margin": settings.margin, "form": settings.form}
-    if settings.loss == "allpairs":
-        return AllPairsLoss(**pair)
-    if settings.loss == "pairwise":
-        return PairwiseLoss(**pair)
-    return BatchwiseOTLoss(
-        lam=settings.lam,
-        gamma=settings.gamma,
-        iterations=settings.iterations,
-        plan_gradient=settings.plan_gradient,
-        **pair,
-    )
+    weighting = pair | {"lam": settings.lam, "gamma": settings.gamma}
+    if settings.as_published:
+        return AuthorsImageLoss(
+            settings.batch_size // 2,
+            settings.margin,
+            settings.lam,
+            settings.gamma,
+            settings.iterations,
+        )
+    if settings.loss in ("softmax", "rowsoftmax"):
+        kind = controls.SoftmaxLoss if settings.loss == "softmax" else controls.RowSoftmaxLoss
+        return kind(**weighting)
+    if settings.loss in ("bwot", "bwot-balanced"):
+        return BatchwiseOTLoss(
+            iterations=settings.iterations,
+            plan_gradient=settings.plan_gradient,
+            balanced=settings.loss == "bwot-balanced",
+            **weighting,
+        )
+    if settings.loss == "cross-entropy":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            return glorot_(controls.ClassifierLoss(LENET_HEADS[settings.head][-1], CLASSES))
+    kinds = {"pairwise": controls.PairwiseLoss, "active": controls.ActiveLoss}
+    return kinds.get(settings.loss, controls.AllPairsLoss)(**pair)
 
 
-def build_network(settings: Images, channels: int, size: int) -> nn.Module:
-    """LeNet-5 and its head, initialised by the seed alone; the caller's random state is left as it was."""
+def build_network(
+    settings: Images, channels: int, size: int, bfloat16: bool = False
+) -> nn.Sequential:
+    """LeNet-5 and its head, initialised by the seed alone; the caller's random state is left as it was.
+
+    The zero line ``pixels`` has no network: the image is its own embedding.
+    """
+    if settings.loss == "pixels":
+        return nn.Sequential(nn.Flatten())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        backbone = LeNet5(channels, size)
+        backbone = LeNet5(channels, size, bfloat16)
         head = MetricHead(backbone.features, LENET_HEADS[settings.head])
         network = glorot_(nn.Sequential(backbone, head))
     return network.to(memory_format=torch.channels_last)  # convolutions on a CPU are faster so
@@ -124,8 +176,8 @@ def build_network(settings: Images, channels: int, size: int) -> nn.Module:
 def load_data(settings: Images, data_dir: str | Path | None = None) -> ImageSet:
     """The images of a run: the embedded stand-in at ``quick``, the real ones otherwise."""
     if settings.preset == "quick":
-        return standins.digits()
-    return mnist.load(data_root(data_dir), settings.variant)
+        return STANDINS[settings.dataset]()
+    return DATASETS[settings.dataset].load(data_root(data_dir), settings.variant)
 
 
 def grid(

@@ -1,8 +1,8 @@
-r"""Losses on batches of embeddings: the batch-wise optimal-transport loss, and the controls it is compared with.
+r"""The batch-wise optimal-transport loss on batches of embeddings, and what every loss on pairs shares.
 
 Notation (book, "Method"): ``d`` Euclidean distance of a pair, ``Y = 1`` for two samples of one class, ``G`` error of a
-pair (0 when it is where it should be), ``W`` weight of a pair. Every loss here is ``sum_ij W_ij G_ij``; what differs is
-``W``: the transport plan, the uniform weight of all pairs, or that of aligned pairs.
+pair (0 when it is where it should be), ``W`` weight of a pair. Every loss on pairs is ``sum_ij W_ij G_ij``; what differs
+is ``W``: here the transport plan, in :mod:`bwot.controls` other weights.
 """
 
 import warnings
@@ -20,8 +20,11 @@ PlanGradient = Literal["constant", "kernel", "exact"]
 TINY = 1e-12  # inside the square root of a distance, where its derivative would be infinite
 
 
-class _PairLoss(nn.Module):
-    """Errors and weights of all pairs; a subclass says what the weights are."""
+class PairLoss(nn.Module):
+    """Errors and weights of all pairs; a subclass says what the weights are.
+
+    Args as in :class:`BatchwiseOTLoss`.
+    """
 
     def __init__(
         self, margin: float = 1.0, form: Form = "sketches", positive_margin: float | None = None
@@ -71,7 +74,7 @@ class _PairLoss(nn.Module):
         ref_emb: Float[Tensor, "m d"] | None = None,
         ref_labels: Int[Tensor, " m"] | None = None,
     ) -> Float[Tensor, "n m"]:
-        """The weights of the pairs in :meth:`forward`, without gradient; they sum to 1."""
+        """The weights of the pairs in :meth:`forward`, without gradient."""
         with torch.no_grad():
             return self.weights(
                 *self._pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
@@ -120,7 +123,7 @@ class _PairLoss(nn.Module):
         )
 
 
-class BatchwiseOTLoss(_PairLoss):
+class BatchwiseOTLoss(PairLoss):
     r"""Batch-wise optimal-transport loss (Xu, Sun and Liu, CVPR 2019, Fig. 2; authors' three codes).
 
     .. math:: L = \sum_{ij} T_{ij} G_{ij}, \qquad T = \mathrm{Sinkhorn}(\exp(-\lambda C)), \qquad
@@ -152,6 +155,11 @@ class BatchwiseOTLoss(_PairLoss):
         plan_gradient: ``constant``: the plan is held fixed in the backward pass. ``kernel``: u and v are, the kernel
             is differentiated, as in the authors' TensorFlow codes. ``exact``: the plan is differentiated; true where
             ``marginal_error`` is small, for study.
+        balanced: two plans, one over the positive pairs and one over the negative pairs, each carrying half of the
+            mass, so that the positives' share does not depend on how many the batch has (not in the paper). Rows and
+            columns without such a pair get no mass. Where the classes of the two batches differ in number, no plan over
+            the positives has uniform columns: its rows are exact, its columns follow. A batch that has pairs of one
+            kind only has one plan. Not with ``exact``, whose marginals have to be met.
 
     Raises:
         ValueError: for settings out of range, at construction.
@@ -167,6 +175,7 @@ class BatchwiseOTLoss(_PairLoss):
         form: Form = "sketches",
         positive_margin: float | None = None,
         plan_gradient: PlanGradient = "constant",
+        balanced: bool = False,
     ):
         super().__init__(margin, form, positive_margin)
         check_settings(lam, iterations, tol, gamma=gamma)
@@ -174,21 +183,39 @@ class BatchwiseOTLoss(_PairLoss):
             raise ValueError(
                 f"plan_gradient must be 'constant', 'kernel' or 'exact', not {plan_gradient!r}."
             )
+        if balanced and plan_gradient == "exact":
+            raise ValueError(
+                "balanced plans need not meet their marginals: plan_gradient 'exact' is not for them."
+            )
         self.lam, self.gamma, self.iterations, self.tol = lam, gamma, iterations, tol
-        self.plan_gradient = plan_gradient
+        self.plan_gradient, self.balanced = plan_gradient, balanced
         self._warned = False
 
     def weights(self, error, same, allowed):
         """``T`` (n, m) for pair errors ``G`` (n, m); ``allowed`` (n, m) or None says which pairs take part."""
-        cost = (-self.gamma * error.to(torch.promote_types(error.dtype, torch.float32))).exp()
-        result = sinkhorn(cost, self.lam, self.iterations, self.tol, mask=allowed)
-        self._warn_if_infeasible(result.marginal_error, allowed)
+        cost = cost_of(error, self.gamma)
+        plan = (
+            self._balanced_plan(cost, same, allowed) if self.balanced else self._plan(cost, allowed)
+        )
         if self.plan_gradient == "constant" or not torch.is_grad_enabled():
-            return result.plan
+            return plan
         if self.plan_gradient == "kernel":
             # the value of the plan, the derivative of u exp(-lam C) v with u and v constant
-            return result.plan * (1 - self.lam * (cost - cost.detach()))
-        return ExactPlan.apply(cost, result.plan, self.lam)
+            return plan * (1 - self.lam * (cost - cost.detach()))
+        return ExactPlan.apply(cost, plan, self.lam)
+
+    def _plan(self, cost, allowed):
+        result = sinkhorn(cost, self.lam, self.iterations, self.tol, mask=allowed)
+        self._warn_if_infeasible(result.marginal_error, allowed)
+        return result.plan
+
+    def _balanced_plan(self, cost, same, allowed):
+        groups = torch.stack([same, ~same])
+        if allowed is not None:
+            groups = groups & allowed
+        groups = groups[groups.any(-1).any(-1)]
+        costs = cost.expand(len(groups), *cost.shape)
+        return sinkhorn(costs, self.lam, self.iterations, self.tol, mask=groups).plan.mean(0)
 
     def _warn_if_infeasible(self, marginal_error, allowed):
         if allowed is not None and not self._warned and marginal_error > 0.1:
@@ -200,59 +227,9 @@ class BatchwiseOTLoss(_PairLoss):
             )
 
 
-class AllPairsLoss(_PairLoss):
-    """The plain mean of ``G`` over all pairs: the limit of the batch-wise loss for ``lam`` to 0.
-
-    Args as in :class:`BatchwiseOTLoss`.
-    """
-
-    def weights(self, error, same, allowed):
-        """The same weight for every allowed pair; shapes as in :meth:`BatchwiseOTLoss.weights`."""
-        if allowed is None:
-            return torch.full_like(error, 1 / error.numel(), requires_grad=False)
-        return allowed.to(error.dtype) / allowed.sum()
-
-
-class PairwiseLoss(_PairLoss):
-    """The mean of ``G`` over aligned pairs, row i of one batch with row i of the other: the classical pair-wise loss.
-
-    A single batch is cut into halves (an odd last row is left out). Args as in :class:`BatchwiseOTLoss`.
-    """
-
-    def forward(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
-        """The loss of aligned pairs only; arguments as for the other losses, ``indices_tuple`` must be None."""
-        a, label_a, b, label_b = self._aligned(
-            embeddings, labels, indices_tuple, ref_emb, ref_labels
-        )
-        wide = torch.promote_types(a.dtype, torch.float32)
-        squared = (a.to(wide) - b.to(wide)).square().sum(1)
-        return self._paid(self.pair_errors(squared, label_a == label_b)).mean()
-
-    def plan(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
-        """1 / n on the diagonal of (n, n), n the number of aligned pairs."""
-        a, *_ = self._aligned(embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        wide = torch.promote_types(a.dtype, torch.float32)
-        return torch.eye(len(a), dtype=wide, device=a.device) / len(a)
-
-    def _aligned(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
-        if indices_tuple is not None:
-            raise ValueError(
-                "the pair-wise loss pairs row i with row i: indices_tuple must be None."
-            )
-        others, other_labels = check_batches(embeddings, labels, ref_emb, ref_labels)
-        if ref_emb is None:
-            half = len(embeddings) // 2
-            return (
-                embeddings[:half],
-                labels[:half],
-                embeddings[half : 2 * half],
-                labels[half : 2 * half],
-            )
-        if len(embeddings) != len(others):
-            raise ValueError(
-                f"aligned pairs need two batches of one size, not {len(embeddings)} and {len(others)}."
-            )
-        return embeddings, labels, others, other_labels
+def cost_of(error: Float[Tensor, "n m"], gamma: float) -> Float[Tensor, "n m"]:
+    """Transport cost ``exp(-gamma G)`` of pair errors, in float32 at least: a hard pair is cheap (Fig. 2)."""
+    return (-gamma * error.to(torch.promote_types(error.dtype, torch.float32))).exp()
 
 
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

@@ -17,12 +17,21 @@ class Curve(NamedTuple):
 
 
 _PLOT = "authors' repository, 2D-Optimal-Transport-Metric/imgs/Convergence_Rate.jpg, read by eye"
-_EPOCHS = (1, 2, 5, 10, 20, 30, 50)
+PLOTTED_EPOCHS = (1, 2, 5, 10, 20, 30, 50)
+"""Where points were read off the plots."""
 
 
 def _curve(percent: tuple[float, ...], reading_error: float) -> Curve:
-    return Curve(_EPOCHS, tuple(round(value / 100, 6) for value in percent), reading_error, _PLOT)
+    return Curve(
+        PLOTTED_EPOCHS, tuple(round(value / 100, 6) for value in percent), reading_error, _PLOT
+    )
 
+
+IMAGE_SETTINGS = {
+    "form": "images", "margin": 5.0, "lam": 0.01, "gamma": 10.0, "iterations": 30, "plan_gradient": "kernel",
+    "learning_rate": 0.2, "decay": 0.95, "momentum": 0.9, "batch_size": 128, "head": "code",
+}  # fmt: skip
+"""Settings of the authors' 2D code (run.py, inference.py); the pixels are in [0, 1]."""
 
 CURVES = {
     ("mnist", "bwot", "map"): _curve((96.0, 97.4, 98.5, 99.0, 99.2, 99.3, 99.35), 0.001),
@@ -33,5 +42,9 @@ CURVES = {
     ("mnist", "pairwise", "accuracy"): _curve(
         (97.72, 98.34, 98.75, 99.04, 99.26, 99.32, 99.41), 0.0003
     ),
+    ("cifar10", "bwot", "map"): _curve((20.7, 22.9, 27.9, 33.3, 40.5, 45.4, 50.4), 0.004),
+    ("cifar10", "pairwise", "map"): _curve((16.6, 17.0, 19.7, 22.5, 26, 29, 34), 0.004),
+    ("cifar10", "bwot", "accuracy"): _curve((48.8, 51.8, 56.3, 61.0, 66, 69.4, 71.7), 0.005),
+    ("cifar10", "pairwise", "accuracy"): _curve((45.0, 46.2, 49.2, 51.7, 55, 57.9, 61.5), 0.005),
 }
 """Test curves of batch-wise and pair-wise training: (data set, loss, score) -> points."""

@@ -18,19 +18,22 @@ import torch
 from torch import nn
 
 from bwot import metrics, provenance, standins, training
-from bwot.data import mnist
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs, stratified_subset
-from bwot.experiments import Images, build_loss, build_network, load_data, settings_of
+from bwot.experiments import DATASETS, Images, build_loss, build_network, load_data, settings_of
 from bwot.losses import NonFiniteError
 from bwot.paths import runs_root
+from bwot.published import PLOTTED_EPOCHS
 from bwot.records import Record, pack, read_record, write_atomically, write_record
 
 SVC_SAMPLES = 10_000
-"""Training images that the accuracy is fitted on during training; after the last epoch it is all of them."""
+"""Training images that the accuracy is fitted on; the authors fit it on all of them, which takes an hour a run."""
 DIAGNOSED_STEPS = 4
 REPLAY_STEPS = 20
-_MODULES = "batches sinkhorn losses backbones heads metrics data.images data.sampling data.mnist standins training experiments runs".split()
+_MODULES = (
+    "batches sinkhorn losses controls authors published backbones heads metrics "
+    "data.images data.sampling data.mnist data.cifar10 standins training experiments runs"
+).split()
 
 
 def run(
@@ -39,6 +42,7 @@ def run(
     device: str = "cpu",
     report: Callable[[dict], None] = lambda row: None,
     results_dir: str | Path | None = None,
+    tuning: dict | None = None,
 ) -> Record:
     """The record of a run, from ``runs/<key>/record.json`` if it is there, computed otherwise.
 
@@ -49,6 +53,7 @@ def run(
         report: takes the row of the history after each epoch.
         results_dir: a folder of finished records, such as ``book/results``: one with these settings and data that is
             not stale is returned as it is, whatever code and machine it was made with.
+        tuning: what :func:`bwot.tuning.tune` found, where it chose rate and margin; kept in the record.
 
     Raises:
         FileNotFoundError: where the data are missing.
@@ -61,13 +66,13 @@ def run(
     path = folder / "record.json"
     if path.exists():
         return read_record(path)
-    record = _compute(settings, data, device, folder, report)
+    record = _compute(settings, data, device, folder, report, tuning)
     write_record(record, path)
     return record
 
 
 def _finished(folder, settings, data_sha256):
-    for path in sorted(folder.rglob("*.json")):
+    for path in sorted(folder.rglob("*-seed*.json")):
         record = read_record(path)
         same = record.dataset["sha256"] == data_sha256 and settings_of(record) == settings
         if same and staleness(record) is None:
@@ -80,8 +85,15 @@ def cache_key(settings: Images, data_sha256: str, device: str) -> str:
     content = {
         "settings": asdict(settings), "data": data_sha256, "code": provenance.code_digest(_MODULES),
         "software": provenance.software(), "device": provenance.device_name(device), "threads": torch.get_num_threads(),
+        "precision": precision(settings, device),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def precision(settings: Images, device: str) -> str:
+    """``bfloat16`` where the convolutions run in it: real data on a CPU that has matrix units for it (AMX)."""
+    units = device == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bfloat16" if units and settings.preset != "quick" else "float32"
 
 
 def trained_network(record: Record, data_dir: str | Path | None = None) -> nn.Module:
@@ -107,8 +119,9 @@ def staleness(record: Record) -> str | None:
     settings = settings_of(record)
     if settings is None:
         return f"its settings are no longer understood: {record.settings}"
-    if record.dataset["official"] and record.dataset["sha256"] != mnist.FINGERPRINT:
-        return f"its data have the fingerprint {record.dataset['sha256']}, the published ones {mnist.FINGERPRINT}"
+    published = DATASETS[settings.dataset].FINGERPRINT
+    if record.dataset["official"] and record.dataset["sha256"] != published:
+        return f"its data have the fingerprint {record.dataset['sha256']}, the published ones {published}"
     again = replay(settings)
     same_length = len(record.replay) == len(again)
     if not same_length or not np.allclose(record.replay, again, rtol=1e-3, atol=1e-3):
@@ -119,13 +132,17 @@ def staleness(record: Record) -> str | None:
 def replay(settings: Images) -> list[float]:
     """Losses of the first 20 steps of the same network, loss and rate on the embedded digits, under a second.
 
-    A rate at which these diverge leaves fewer numbers: those before the first that is not finite.
+    A rate at which these diverge leaves fewer numbers: those before the first that is not finite. A zero line has none.
     """
+    if not settings.epochs:
+        return []
     data = standins.digits()
     network = build_network(settings, *data.train.images.shape[1:3])
     loss = build_loss(settings)
     optimiser = torch.optim.SGD(
-        network.parameters(), lr=settings.learning_rate, momentum=settings.momentum
+        [*network.parameters(), *loss.parameters()],
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
     )
     pairs = torch.cat(
         [batch_pairs(len(data.train.labels), 128, settings.seed, epoch) for epoch in (1, 2, 3)]
@@ -145,14 +162,15 @@ def replay(settings: Images) -> list[float]:
     return losses
 
 
-def _compute(settings, data, device, folder, report):
+def _compute(settings, data, device, folder, report, tuning):
     started = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     train = Split(data.train.images.to(device), data.train.labels.to(device))
-    network = build_network(settings, *data.train.images.shape[1:3]).to(device)
-    loss = build_loss(settings)
-    schedule = training.Schedule(
-        **{field.name: getattr(settings, field.name) for field in fields(training.Schedule)}
-    )
+    computed_in = precision(settings, device)
+    network = build_network(
+        settings, *data.train.images.shape[1:3], bfloat16=computed_in == "bfloat16"
+    ).to(device)
+    loss = build_loss(settings).to(device)
+    schedule = schedule_of(settings)
     evaluate = _evaluation(settings, network, loss, train, data)
     status, where, final = "finished", None, {}
     try:
@@ -166,7 +184,7 @@ def _compute(settings, data, device, folder, report):
             folder / "checkpoint.pt",
             report,
         )
-        final = _final(network, train, data, folder)
+        final = _final(network, history[-1], train, data, folder)
     except training.DivergedError as error:
         status, where, history = "diverged", error.where, error.history
     seconds = sum(row["seconds"] + row["evaluation_seconds"] for row in history) + final.pop(
@@ -175,19 +193,26 @@ def _compute(settings, data, device, folder, report):
     sizes = {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")}
     dataset = {"name": data.name, "variant": data.variant, "official": data.official, "sha256": data.sha256, "sizes": sizes,
                "image": list(data.train.images.shape[1:])}  # fmt: skip
-    chosen = {
+    weighs = {
         name: value
         for name, value in vars(loss).items()
         if name in {field.name for field in fields(Images)}
     }
-    machine = {"device": provenance.device_name(device), "threads": torch.get_num_threads(), "seconds": round(seconds, 1),
+    machine = {"device": provenance.device_name(device), "precision": computed_in, "threads": torch.get_num_threads(), "seconds": round(seconds, 1),
                "peak_memory_mb": provenance.peak_memory_mb(), "started": started, "key": folder.name}  # fmt: skip
     return Record(
-        experiment="images", dataset=dataset, loss={"name": settings.loss, **chosen}, seed=settings.seed,
-        preset=settings.preset, settings=asdict(settings), tuning=None, history=history, replay=replay(settings),
+        experiment="images", dataset=dataset, loss={"name": settings.loss, **weighs}, seed=settings.seed,
+        preset=settings.preset, settings=asdict(settings), tuning=tuning, history=history, replay=replay(settings),
         provenance=provenance.commit() | provenance.software() | machine, status=status, diverged=where,
         scores=final.get("scores"), per_query_ap=final.get("per_query_ap"),
     )  # fmt: skip
+
+
+def schedule_of(settings: Images) -> training.Schedule:
+    """The part of the settings that says how long and how fast to train."""
+    return training.Schedule(
+        **{field.name: getattr(settings, field.name) for field in fields(training.Schedule)}
+    )
 
 
 def _evaluation(settings, network, loss, train, data):
@@ -205,12 +230,13 @@ def _evaluation(settings, network, loss, train, data):
                 embeddings, embeddings, data.test.labels, data.test.labels, exclude_self=True
             )
         )
-        if epoch in (0, 1, 2, 5) or epoch % 10 == 0 or epoch == settings.epochs:
+        if epoch == settings.epochs or (settings.as_published and epoch in PLOTTED_EPOCHS):
             fit = training.embed(network, train.images[fitted.to(train.images.device)]).cpu()
             row["accuracy"] = metrics.svc_accuracy(
                 fit, data.train.labels[fitted], embeddings, data.test.labels
             )
-        row |= training.diagnose(network, loss, train, pairs)
+        if settings.epochs:
+            row |= training.diagnose(network, loss, train, pairs)
         row["evaluation_seconds"] = time.perf_counter() - start
         return row
 
@@ -222,16 +248,13 @@ def retrieval_row(scores: metrics.RetrievalScores) -> dict[str, float]:
     return {name: getattr(scores, name) for name in ("nn", "ft", "st", "e", "dcg", "map", "tied")}
 
 
-def _final(network, train, data, folder):
-    """Scores after the last epoch, the accuracy fitted on all training images; the test embeddings go to a file."""
+def _final(network, row, train, data, folder):
+    """The scores of the last row of the history, and the average precision of each query; the embeddings go to a file."""
     start = time.perf_counter()
     embeddings = training.embed(network, data.test.images.to(train.images.device)).cpu()
     scores = metrics.score_embeddings(
         embeddings, embeddings, data.test.labels, data.test.labels, exclude_self=True
     )
-    fit = training.embed(network, train.images).cpu()
-    row = retrieval_row(scores)
-    row["accuracy"] = metrics.svc_accuracy(fit, data.train.labels, embeddings, data.test.labels)
     stream = io.BytesIO()
     np.savez(
         stream,
@@ -241,7 +264,7 @@ def _final(network, train, data, folder):
     )
     write_atomically(folder / "embeddings.npz", stream.getvalue())
     return {
-        "scores": row,
+        "scores": {name: row[name] for name in (*retrieval_row(scores), "accuracy")},
         "per_query_ap": pack(scores.average_precision.numpy()),
         "seconds": time.perf_counter() - start,
     }

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from bwot import figures, toy
 from bwot.explorer import explore
-from bwot.losses import AllPairsLoss, BatchwiseOTLoss
+from bwot.controls import AllPairsLoss
+from bwot.losses import BatchwiseOTLoss
 
 
 @pytest.fixture(autouse=True)

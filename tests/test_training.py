@@ -14,7 +14,8 @@ from torch import nn
 from bwot import training
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
-from bwot.losses import AllPairsLoss, BatchwiseOTLoss, NonFiniteError, PairwiseLoss
+from bwot.controls import AllPairsLoss, PairwiseLoss
+from bwot.losses import BatchwiseOTLoss, NonFiniteError
 from bwot.training import CheckpointError, DivergedError, Schedule, diagnose, embed, fit
 
 SCHEDULE = Schedule(epochs=3, learning_rate=0.05, batch_size=16)

@@ -1,0 +1,239 @@
+"""Tuning by halving: which learning rate and margin a loss is best with, judged on the validation part alone.
+
+Every loss gets the same budget. Each point of rates × margins is trained for the first stage's epochs, the best third of
+them goes on to the second stage's. A best point has to lie inside the grid: while a neighbour of it (one step in rate or in
+margin) has not been tried for as long, it is tried, and if it is better the search goes on from there.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from bwot import metrics, provenance, training
+from bwot.data.images import Split
+from bwot.experiments import PRESETS, Images, build_loss, build_network, load_data
+from bwot.paths import runs_root
+from bwot.records import write_atomically
+from bwot.runs import cache_key, precision, schedule_of
+
+SEED = 100
+"""Of every tuning run; the runs that are compared have other seeds."""
+CRITERION = "mAP of the validation part after the last epoch"
+RATE_STEP, MARGIN_STEP = 2.0, 2.5
+RATES, MARGINS = (1e-5, 10.0), (0.1, 1000.0)
+"""Where a search that grows ends."""
+
+Point = tuple[float, float]
+"""Learning rate and margin."""
+
+
+class TuningError(ValueError):
+    """A file that is no result of a tuning, or one of other settings or data."""
+
+
+def tune(
+    settings: Images,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
+    results_dir: str | Path | None = None,
+) -> dict:
+    """The rate and margin for a loss, with the grid that they were chosen from; points tried before are not tried again.
+
+    Args:
+        settings: what to tune; its rate, margin, epochs and seed play no part.
+        data_dir: the folder with the data sets; see :func:`bwot.paths.data_root`.
+        device: torch device to train on.
+        report: takes a line for each point that is done.
+        results_dir: a folder of finished results, such as ``book/results``: ``<data set>/tuning/<loss>.json`` in it is
+            returned if it has these settings and data.
+
+    Returns:
+        ``criterion``, ``seed``, ``chosen`` (``learning_rate``, ``margin``) and ``grid``, a list of points with the
+        ``epochs`` trained and the ``map`` reached or where training ``diverged``.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`bwot.runs.run`.
+        TuningError: where training diverges at every point, or ``results_dir`` has a file that is no result.
+    """
+    data = load_data(settings, data_dir)
+    if results_dir:
+        path = Path(results_dir) / settings.dataset / "tuning" / f"{settings.loss}.json"
+        if path.exists() and (found := read_tuning(path, settings, data.sha256)):
+            return found
+    stages = PRESETS[settings.preset]["tuning_epochs"]
+    longest = replace(_untuned(settings), epochs=stages[-1], seed=SEED)
+
+    def try_point(point: Point, epochs: int) -> dict:
+        tried = replace(longest, learning_rate=point[0], margin=point[1])
+        cell = _try(tried, epochs, data, device)
+        outcome = (
+            f"diverged at {cell['diverged']}" if "diverged" in cell else f"mAP {cell['map']:.4f}"
+        )
+        report(f"rate {point[0]:g}  margin {point[1]:g}  {epochs} epochs  {outcome}")
+        return cell
+
+    points = [
+        (rate, margin)
+        for rate in PRESETS[settings.preset]["rates"]
+        for margin in (
+            PRESETS[settings.preset]["margins"] if has_margin(settings) else (settings.margin,)
+        )
+    ]
+    grid = halve(try_point, points, stages, has_margin(settings))
+    best = max(grid.values(), key=_score)
+    return {
+        "criterion": CRITERION,
+        "seed": SEED,
+        "chosen": {"learning_rate": best["learning_rate"], "margin": best["margin"]},
+        "grid": [grid[point] for point in sorted(grid)],
+    }
+
+
+def halve(
+    try_point: Callable[[Point, int], dict],
+    points: Iterable[Point],
+    stages: tuple[int, int],
+    margins: bool,
+) -> dict[Point, dict]:
+    """Every point that was tried, with what :func:`tune` keeps of it; the best is inside.
+
+    Args:
+        try_point: from a point and the epochs to train to its cell of the grid.
+        points: the grid to begin with.
+        stages: epochs of the first and of the second stage.
+        margins: whether the margin has neighbours to try, or the rate alone.
+
+    Raises:
+        TuningError: where every point diverges.
+    """
+    grid = {point: try_point(point, stages[0]) for point in points}
+    _climb(grid, try_point, stages[0], margins)
+    third = sorted(grid, key=lambda point: _score(grid[point]), reverse=True)[: -(-len(grid) // 3)]
+    for point in third:
+        if "map" in grid[point]:
+            grid[point] = try_point(point, stages[1])
+    _climb(grid, try_point, stages[1], margins)
+    return grid
+
+
+def _climb(grid, try_point, epochs, margins):
+    """Try what lies around the best of the points that were trained so long, until nothing better does."""
+    while True:
+        done = [point for point in grid if grid[point]["epochs"] >= epochs and "map" in grid[point]]
+        if not done:
+            raise TuningError(
+                f"training diverged at all of {len(grid)} rates and margins: begin with lower rates."
+            )
+        best = max(done, key=lambda point: _score(grid[point]))
+        open_ = [
+            point
+            for point in _neighbours(best, margins)
+            if point not in grid or ("map" in grid[point] and grid[point]["epochs"] < epochs)
+        ]
+        if not open_:
+            return
+        for point in open_:
+            grid[point] = try_point(point, epochs)
+
+
+def _neighbours(point, margins):
+    rate, margin = point
+    around = [(_round(rate / RATE_STEP), margin), (_round(rate * RATE_STEP), margin)]
+    if margins:
+        around += [(rate, _round(margin / MARGIN_STEP)), (rate, _round(margin * MARGIN_STEP))]
+    return [
+        (rate, margin)
+        for rate, margin in around
+        if RATES[0] <= rate <= RATES[1] and MARGINS[0] <= margin <= MARGINS[1]
+    ]
+
+
+def _round(value):
+    """Four digits, so that going up and down again comes back to the same point."""
+    return float(f"{value:.4g}")
+
+
+def _score(cell):
+    return (cell["epochs"], cell["map"]) if "map" in cell else (0, 0.0)
+
+
+def has_margin(settings: Images) -> bool:
+    """Has the loss of these settings a margin to tune?"""
+    return settings.loss != "cross-entropy"
+
+
+def _untuned(settings):
+    return replace(settings, learning_rate=Images.learning_rate, margin=Images.margin)
+
+
+def _try(settings, epochs, data, device):
+    """One point of the grid, from its file if it has been trained so long, from its checkpoint on otherwise."""
+    folder = runs_root() / "tuning" / cache_key(settings, data.sha256, device)
+    path = folder / "cell.json"
+    if path.exists():
+        cell = json.loads(path.read_text())
+        if "diverged" in cell or cell["epochs"] == epochs:
+            return cell
+    train = Split(data.train.images.to(device), data.train.labels.to(device))
+    bfloat16 = precision(settings, device) == "bfloat16"
+    network = build_network(settings, *data.train.images.shape[1:3], bfloat16=bfloat16).to(device)
+
+    def validate(epoch: int) -> dict:
+        if not epoch:
+            return {}
+        embeddings = training.embed(network, data.validation.images.to(device)).cpu()
+        labels = data.validation.labels
+        scores = metrics.score_embeddings(embeddings, embeddings, labels, labels, exclude_self=True)
+        return {"map": scores.map}
+
+    cell = {"learning_rate": settings.learning_rate, "margin": settings.margin, "epochs": epochs}
+    try:
+        history = training.fit(
+            network,
+            build_loss(settings).to(device),
+            train,
+            schedule_of(replace(settings, epochs=epochs)),
+            settings.seed,
+            validate,
+            folder / "checkpoint.pt",
+        )
+        cell["map"] = history[epochs]["map"]
+    except training.DivergedError as error:
+        cell["diverged"] = error.where
+    write_atomically(path, json.dumps(cell).encode())
+    return cell
+
+
+def write_tuning(
+    found: dict, settings: Images, data_dir: str | Path | None, device: str, path: Path
+) -> None:
+    """Write what :func:`tune` returned, with the settings, data and machine that it belongs to."""
+    content = {
+        "settings": asdict(_untuned(settings)), "sha256": load_data(settings, data_dir).sha256, **found,
+        "provenance": provenance.commit() | provenance.software() | {
+            "device": provenance.device_name(device), "precision": precision(settings, device), "threads": torch.get_num_threads()},
+    }  # fmt: skip
+    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_tuning(path: str | Path, settings: Images, data_sha256: str) -> dict | None:
+    """What :func:`tune` returned, from a file of :func:`write_tuning`; None if it is that of other settings or data.
+
+    Raises:
+        TuningError: for a file that is no such result; the file is named.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = {name: content[name] for name in ("criterion", "seed", "chosen", "grid")}
+        of = Images(**content["settings"])
+        same = content["sha256"] == data_sha256
+    except (ValueError, KeyError, TypeError) as error:
+        raise TuningError(
+            f"{path} is no result of a tuning ({type(error).__name__}: {error})."
+        ) from error
+    wanted = replace(_untuned(settings), epochs=of.epochs, seed=of.seed)
+    return found if same and of == wanted else None
