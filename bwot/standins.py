@@ -1,4 +1,4 @@
-"""Small data that come with the installed packages: what the ``quick`` preset runs on, without a network."""
+"""Small data for the ``quick`` preset, without a network: what an installed package brings, or what is drawn here."""
 
 import hashlib
 
@@ -6,9 +6,35 @@ import numpy as np
 import torch
 
 from bwot.data.images import ImageSet, Split
-from bwot.data.sampling import stratified_subset
+from bwot.data.sampling import parted
 
-TEST_SIZE, VALIDATION_SIZE = 500, 145  # of 1,797
+SIZE, TEST_SIZE, VALIDATION_SIZE = 1797, 500, 145  # of either set: those of scikit-learn's digits
+
+# What is drawn: whether a point is in a shape, u to the right of its centre and v below, in 16ths of its radius.
+SHAPES = {
+    "disc": lambda u, v: u * u + v * v < 200,
+    "ring": lambda u, v: (u * u + v * v < 256) & (u * u + v * v > 90),
+    "square": lambda u, v: np.maximum(abs(u), abs(v)) < 13,
+    "frame": lambda u, v: (np.maximum(abs(u), abs(v)) < 14) & (np.maximum(abs(u), abs(v)) > 8),
+    "triangle": lambda u, v: (v < 11) & (v + 15 > 2 * abs(u)),
+    "diamond": lambda u, v: abs(u) + abs(v) < 17,
+    "plus": lambda u, v: (np.minimum(abs(u), abs(v)) < 5) & (np.maximum(abs(u), abs(v)) < 15),
+    "bars": lambda u, v: (abs(u) < 14) & ((abs(v) < 3) | (abs(abs(v) - 11) < 3)),
+    "moon": lambda u, v: (u * u + v * v < 256) & ((u - 7) ** 2 + v * v > 150),
+    "hourglass": lambda u, v: (abs(u) < abs(v) + 2) & (abs(v) < 14),
+}
+INKS = np.array(
+    [(255, 107, 107), (255, 159, 67), (255, 221, 89), (123, 237, 159), (72, 219, 251), (255, 159, 243),
+     (200, 182, 255), (250, 245, 232)]
+)  # fmt: skip
+PAPERS = np.array(
+    [(45, 49, 66), (24, 62, 120), (74, 28, 112), (6, 84, 78), (104, 30, 50), (92, 56, 28)]
+)
+GRAIN = 24  # the most that is added to a channel of a pixel, or taken from it
+FINE = 4  # points a side of a pixel, of which a shape covers some
+SHIFT = 2 * FINE  # the most that a shape is off the middle, in points
+TURNS = np.array([(15, -6), (16, -4), (16, -2), (16, 0), (16, 2), (16, 4), (15, 6)])
+"""Cosine and sine of small angles, in 16ths."""
 
 
 def digits() -> ImageSet:
@@ -24,25 +50,76 @@ def digits() -> ImageSet:
     levels = source.images.astype(np.uint8)
     labels = source.target.astype(np.int64)
     scaled = torch.from_numpy((levels * (255 / 16)).round().astype(np.uint8))
-    whole = Split(scaled[:, None], torch.from_numpy(labels))
-    rest, test = _parted(whole, TEST_SIZE)
-    train, validation = _parted(rest, VALIDATION_SIZE)
-    return ImageSet(
+    return _standin(
         name="mnist",
         variant="stand-in: scikit-learn digits, 8×8",
-        official=False,
         sha256=hashlib.sha256(levels.tobytes() + labels.astype("<i8").tobytes()).hexdigest(),
         classes=tuple("0123456789"),
-        train=train,
-        validation=validation,
-        test=test,
+        images=scaled[:, None],
+        labels=torch.from_numpy(labels),
     )
 
 
-def _parted(split, size):
-    taken = stratified_subset(split.labels, size, seed=0)
-    rest = torch.ones(len(split.labels), dtype=torch.bool)
-    rest[taken] = False
-    return Split(split.images[rest], split.labels[rest]), Split(
-        split.images[taken], split.labels[taken]
+def colours() -> ImageSet:
+    """1,797 drawings of ten shapes in colour, in place of CIFAR-10.
+
+    Images have the shape (n, 3, 16, 16). Colour, size, place and turn of a shape, its background and the grain are
+    drawn at random and tell nothing of its class. The same bits on every platform: whole numbers throughout, from a
+    generator whose stream NumPy guarantees. The split has the sizes of :func:`digits`.
+    """
+    labels = np.arange(SIZE) % len(SHAPES)
+    pixels = _painted(labels)
+    return _standin(
+        name="cifar10",
+        variant="stand-in: drawn shapes in colour, 16×16",
+        sha256=hashlib.sha256(pixels.tobytes() + labels.astype("<i8").tobytes()).hexdigest(),
+        classes=tuple(SHAPES),
+        images=torch.from_numpy(pixels),
+        labels=torch.from_numpy(labels.astype(np.int64)),
     )
+
+
+def _standin(images, labels, **named):
+    rest, test = parted(Split(images, labels), TEST_SIZE)
+    train, validation = parted(rest, VALIDATION_SIZE)
+    return ImageSet(official=False, train=train, validation=validation, test=test, **named)
+
+
+def _painted(labels):
+    """Images (n, 3, 16, 16) of the shapes that the labels name: light ink on a dark ground that runs to another."""
+    n, draw = len(labels), _dice(seed=10)
+    covered = _covered(labels, draw)[:, None]
+    ink, near, far = (
+        colours[draw(n, below=len(colours))][:, :, None, None] for colours in (INKS, PAPERS, PAPERS)
+    )
+    across = np.where(draw(n, 1, 1, below=2), *np.mgrid[:16, :16])[:, None]
+    ground = (near * (15 - across) + far * across) // 15
+    flat = (ink * covered + ground * (FINE**2 - covered)) // FINE**2
+    grain = draw(n, 3, 16, 16, below=GRAIN + 1) - draw(n, 3, 16, 16, below=GRAIN + 1)
+    return np.clip(flat + grain, 0, 255).astype(np.uint8)
+
+
+def _covered(labels, draw):
+    """How many of its points a shape covers of each pixel, (n, 16, 16)."""
+    n = len(labels)
+    radius = 5 * FINE + draw(n, 1, 1, below=2 * FINE)
+    cosine, sine = TURNS[draw(n, below=len(TURNS))].T[:, :, None, None]
+    v, u = np.mgrid[: 16 * FINE, : 16 * FINE].astype(np.int32) - 8 * FINE
+    u, v = (axis + SHIFT - draw(n, 1, 1, below=2 * SHIFT + 1) for axis in (u, v))
+    u, v = (cosine * u - sine * v) // radius, (sine * u + cosine * v) // radius
+    inside = np.empty(u.shape, bool)
+    for label, contains in enumerate(SHAPES.values()):
+        mine = labels == label
+        inside[mine] = contains(u[mine], v[mine])
+    return inside.reshape(n, 16, FINE, 16, FINE).sum((2, 4), dtype=np.int32)
+
+
+def _dice(seed):
+    """A function that draws whole numbers from 0 on, below a bound, into an array of the given shape."""
+    stream = np.random.PCG64(seed)
+
+    def draw(*shape, below):
+        raw = stream.random_raw(shape) >> np.uint64(32)
+        return ((raw * np.uint64(below)) >> np.uint64(32)).astype(np.int32)
+
+    return draw

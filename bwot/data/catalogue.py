@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bwot.data import mnist
+from bwot.data import cifar10, mnist
 from bwot.data.images import FileReport
 from bwot.paths import data_root
 
@@ -38,6 +38,7 @@ class Status:
 
 SETS = (
     DataSet("mnist", "CC BY-SA 3.0", mnist.judge, mnist.download),
+    DataSet("cifar10", "none stated", cifar10.judge, cifar10.download),
     DataSet("digits (stand-in, in scikit-learn)", "CC BY 4.0 (UCI)", None, None),
 )
 

@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import math
 import struct
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,19 @@ import numpy as np
 import torch
 
 from bwot.data.download import fetch
-from bwot.data.images import DataError, FileReport, ImageSet, Split
+from bwot.data.images import (
+    AS_PUBLISHED,
+    DataError,
+    FileReport,
+    ImageSet,
+    Publication,
+    PublishedFile,
+    Split,
+    checked_name,
+    extend,
+    judged_together,
+    opened,
+)
 from bwot.paths import data_root
 
 MIRRORS = (
@@ -25,18 +36,15 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 CLASSES = tuple("0123456789")
-AS_PUBLISHED = "as published"
 MOST_ITEMS = 1_000_000  # in a file of a variant: a bound on memory (EMNIST, the largest relative, has 814,255)
 RECOVERY = "Move it away and run `bwot data download mnist`."
 
 
 @dataclass(frozen=True)
-class IdxFile:
-    """A file as published: its name without ``.gz``, its dimensions, the SHA-256 of its decompressed bytes."""
+class IdxFile(PublishedFile):
+    """A file as published: its name without ``.gz``, the SHA-256 of its decompressed bytes, its dimensions."""
 
-    name: str
     dimensions: tuple[int, ...]
-    sha256: str
 
     @property
     def magic(self) -> int:
@@ -53,23 +61,23 @@ class IdxFile:
 FILES = (
     IdxFile(
         "train-images-idx3-ubyte",
-        (60_000, 28, 28),
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        (60_000, 28, 28),
     ),
     IdxFile(
         "train-labels-idx1-ubyte",
-        (60_000,),
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        (60_000,),
     ),
     IdxFile(
         "t10k-images-idx3-ubyte",
-        (10_000, 28, 28),
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        (10_000, 28, 28),
     ),
     IdxFile(
         "t10k-labels-idx1-ubyte",
-        (10_000,),
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        (10_000,),
     ),
 )
 FINGERPRINT = "b2d8f5bf39174ee5ffeefa97e42d673c35432b411bb5d1f74fbbeddae7f1690a"
@@ -91,15 +99,14 @@ def load(root: Path | None = None, variant: str | None = None) -> ImageSet:
         FileNotFoundError: that lists the missing files and the command that fetches them.
         DataError: for a damaged, swapped or unreadable file, and for other bytes than expected; the file is named.
     """
-    if variant is not None and not variant.strip():
-        raise ValueError("variant must be a name that says what the files are, not an empty text.")
+    checked_name(variant)
     folder = data_root(root) / "mnist"
     found = [_find(folder, file) for file in FILES]
     if None in found:
         raise FileNotFoundError(_what_is_missing(folder, found))
     contents = [_read(path, file, _most(variant)) for path, file in zip(found, FILES, strict=True)]
     digests = [hashlib.sha256(content).hexdigest() for content in contents]
-    _refuse_others(found, digests, variant)
+    _publication().refuse_others(found, digests, variant)
     values = [_values(path, *pair) for path, *pair in zip(found, contents, FILES, strict=True)]
     for _, reason in _misfits(found, [len(tensor) for tensor in values]):
         raise DataError(reason)
@@ -124,11 +131,8 @@ def judge(root: Path) -> list[FileReport]:
     differs on purpose.
     """
     judged = [_judge_one(root / "mnist", file) for file in FILES]
-    reports = [report for report, _ in judged]
-    states = [report.state for report in reports]
-    if "official" in states:
-        return [replace(r, state="damaged") if r.state == "variant" else r for r in reports]
-    if states == ["variant"] * len(FILES):
+    reports = judged_together([report for report, _ in judged])
+    if [report.state for report in reports] == ["variant"] * len(FILES):
         for index, reason in _misfits([r.path for r in reports], [count for _, count in judged]):
             reports[index] = replace(reports[index], state="damaged", detail=reason)
     return reports
@@ -156,7 +160,11 @@ def _fetched(folder, file):
 def _refuse_unpublished(path, file):
     digest = hashlib.sha256(_read(path, file, _most(None))).hexdigest()
     if digest != file.sha256:
-        raise DataError(_refusal(path, digest, file))
+        raise DataError(_publication().refusal(path, digest, file))
+
+
+def _publication():
+    return Publication(FILES, RECOVERY)
 
 
 def _judge_one(folder, file):
@@ -166,17 +174,12 @@ def _judge_one(folder, file):
         wanted = folder / f"{file.name}.gz"
         detail = f"{wanted} is missing: run `bwot data download mnist`."
         return FileReport(wanted, "missing", 0, detail), 0
-    size = path.stat().st_size
     try:
         content = _read(path, file, MOST_ITEMS)
         count = len(_values(path, content, file))
     except DataError as error:
-        return FileReport(path, "damaged", size, str(error)), 0
-    digest = hashlib.sha256(content).hexdigest()
-    if digest == file.sha256:
-        return FileReport(path, "official", size), count
-    state = "damaged" if _published_name(digest) else "variant"
-    return FileReport(path, state, size, _refusal(path, digest, file)), count
+        return FileReport(path, "damaged", path.stat().st_size, str(error)), 0
+    return _publication().report(path, hashlib.sha256(content).hexdigest(), file), count
 
 
 def _find(folder, file):
@@ -203,23 +206,16 @@ def _read(path, file, most):
 
     Whether it is compressed is seen from its first bytes, for what unpacks on the way keeps the name.
     """
-    if not path.is_file():
-        raise DataError(f"{path} is no plain file.\n{RECOVERY}")
-    try:
-        with path.open("rb") as raw:
-            compressed = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if compressed else path.open("rb") as stream:
-            return _read_idx(path, stream, file, most)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}.\n{RECOVERY}") from error
+    with opened(path, RECOVERY) as raw:
+        compressed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        return _read_idx(path, gzip.open(raw) if compressed else raw, file, most)
 
 
 def _read_idx(path, stream, file, most):
     content = bytearray(stream.read(file.header_size))
     expected = file.header_size + math.prod(_dimensions(path, content, file, most))
-    # In blocks, so that a header that declares far more than the file holds allocates nothing.
-    while block := stream.read(min(1 << 20, expected + 1 - len(content))):
-        content += block
+    extend(content, stream, expected)
     if len(content) != expected:
         found = "more" if len(content) > expected else f"{len(content):,}"
         raise DataError(
@@ -258,17 +254,6 @@ def _values(path, content, file):
     return torch.from_numpy(values).long()
 
 
-def _refuse_others(found, digests, variant):
-    for path, digest, file in zip(found, digests, FILES, strict=True):
-        swapped = _published_name(digest) not in (None, file.name)
-        if swapped or (variant is None and digest != file.sha256):
-            raise DataError(_refusal(path, digest, file))
-    if variant is not None and digests == [file.sha256 for file in FILES]:
-        raise DataError(
-            f"{found[0].parent} has the published files: load them without the name {variant!r}."
-        )
-
-
 def _misfits(found, counts):
     """The files whose number of items does not fit the others', each as its index and what is wrong."""
     for images, labels in ((0, 1), (2, 3)):
@@ -277,19 +262,3 @@ def _misfits(found, counts):
             yield labels, f"{reason} has images.\n{RECOVERY}"
     if counts[0] < 12:
         yield 0, f"{found[0]} has {counts[0]} images, expected 12 or more: a twelfth is validation."
-
-
-def _published_name(digest):
-    return next((file.name for file in FILES if file.sha256 == digest), None)
-
-
-def _refusal(path, digest, file):
-    other = _published_name(digest)
-    whose = f", the published {other}" if other else ""
-    naming = "" if other else ' Are other data meant? Name them: load(variant="…").'
-    return (
-        f"{path} is not the published file.\n"
-        f"  expected sha256 {file.sha256} (decompressed)\n"
-        f"  found    sha256 {digest}{whose}\n"
-        f"{RECOVERY}{naming}"
-    )

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from bwot.data.images import Split
+
 
 def batch_pairs(n: int, batch_size: int, seed: int, epoch: int) -> Int64[Tensor, "steps 2 half"]:
     """Indices of the two batches of every step of an epoch, drawn without replacement from ``n`` samples.
@@ -69,3 +71,13 @@ def stratified_subset(labels: Int64[Tensor, " n"], size: int, seed: int) -> Int6
         for label, take in zip(classes, takes, strict=True)
     ]
     return torch.from_numpy(np.sort(np.concatenate(chosen))).long()
+
+
+def parted(split: Split, size: int, seed: int = 0) -> tuple[Split, Split]:
+    """What is left of ``split``, and the ``size`` samples that :func:`stratified_subset` takes; each in its order."""
+    taken = stratified_subset(split.labels, size, seed)
+    rest = torch.ones(len(split.labels), dtype=torch.bool)
+    rest[taken] = False
+    return Split(split.images[rest], split.labels[rest]), Split(
+        split.images[taken], split.labels[taken]
+    )
