@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
-from bwot.figures import INK
 from bwot.controls import AllPairsLoss
+from bwot.figures import INK
 from bwot.losses import BatchwiseOTLoss, squared_distances
 
 CLASSES = ("#0173b2", "#d55e00", "#02865f")  # at least 3:1 against both themes' paper

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from bwot.controls import AllPairsLoss
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
-from bwot.controls import AllPairsLoss
 from bwot.losses import NonFiniteError, PairLoss, squared_distances
 from bwot.progress import progress
 from bwot.records import write_atomically

@@ -10,8 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from bwot import figures, toy
-from bwot.explorer import explore
 from bwot.controls import AllPairsLoss
+from bwot.explorer import explore
 from bwot.losses import BatchwiseOTLoss
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from bwot import training
+from bwot.controls import AllPairsLoss, PairwiseLoss
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
-from bwot.controls import AllPairsLoss, PairwiseLoss
 from bwot.losses import BatchwiseOTLoss, NonFiniteError
 from bwot.training import CheckpointError, DivergedError, Schedule, diagnose, embed, fit
 
