@@ -264,6 +264,18 @@ def test_the_trained_network_gives_these_embeddings(finished, monkeypatch):
         assert np.array_equal(training.embed(network, data.test.images).numpy(), kept["embeddings"])
 
 
+def test_a_network_whose_checkpoint_was_deleted_is_computed_again(small, runs):
+    record = run(Images(epochs=1, loss="pairwise"))
+    folder = runs / record.provenance["key"]
+    (folder / "checkpoint.pt").unlink()
+    network = bwot_runs.trained_network(record)
+    with np.load(folder / "embeddings.npz", allow_pickle=False) as kept:
+        assert np.array_equal(
+            training.embed(network, small.test.images).numpy(), kept["embeddings"]
+        )
+    assert numbers(read_record(folder / "record.json")) == numbers(record)
+
+
 def test_a_record_is_not_computed_twice(finished, small, untyped, monkeypatch):
     record, folder, *_ = finished
     monkeypatch.setenv("BWOT_RUNS", str(folder.parent))
