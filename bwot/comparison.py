@@ -76,7 +76,10 @@ def summarise(records: Sequence[Record], score: str, epoch: int | None = None) -
 def paired_differences(
     records: Sequence[Record], reference: str, score: str, epoch: int | None = None
 ) -> list[Difference]:
-    """``reference`` minus every other loss, seed by seed, with t-intervals and Holm's correction of the p-values."""
+    """``reference`` minus every other loss, seed by seed, with t-intervals and Holm's correction of the p-values.
+
+    A seed at which one of the two diverged is in no difference, at no epoch: see :func:`summarise`.
+    """
     family = [
         _paired(records, reference, other, score, epoch)
         for other in losses_in(records)
@@ -91,8 +94,9 @@ def _paired(records, first, second, score, epoch):
 
     def values(loss):
         found = {
-            r.seed: (r.scores or {}).get(score) if epoch is None else at_epoch(r, score, epoch)
+            r.seed: r.scores[score] if epoch is None else at_epoch(r, score, epoch)
             for r in of_loss(records, loss)
+            if r.status == "finished"
         }
         return {seed: value for seed, value in found.items() if value is not None}
 

@@ -1,12 +1,15 @@
 """The record of a run: one JSON file that holds its settings, its history, its scores and where they come from.
 
 ``record.schema.json`` beside this module is its JSON Schema. A finished record has scores; a diverged one says where it
-diverged and has none. Non-finite numbers never enter a record.
+diverged and has none. Non-finite numbers never enter a record, save NaN in the packed per-query values: there it marks a
+query that has nothing to find.
 """
 
 import base64
 import json
 import os
+import platform
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -99,11 +102,14 @@ def write_record(record: Record, path: str | Path) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under a temporary name and move it in place: readers see the old file or the new one.
 
+    What a killed process left of the same file goes; what another one is still writing stays.
+
     Raises:
         OSError: that names the file, where it cannot be written, such as on a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _remove_leftovers(path)
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
@@ -114,13 +120,40 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def _remove_leftovers(path):
+    # Of this machine alone: whether a process of another one on the same disk still writes cannot be seen from here.
+    left = re.compile(rf"\.{re.escape(f'{path.name}.{platform.node()}')}\.(\d+)\.part")
+    for name in os.listdir(path.parent):
+        if (match := left.fullmatch(name)) and not _alive(int(match[1])):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no number of a process
+        pass
+    return True
+
+
 def pack(values: Float[np.ndarray, " n"]) -> str:
-    """Per-query values in [0, 1] as base64 of little-endian float16 (error below 0.0003)."""
+    """Per-query values in [0, 1] as base64 of little-endian float16 (error below 0.0003).
+
+    NaN stands for a query without a score, one that has nothing to find; it is the only other value there may be.
+
+    Raises:
+        ValueError: for a value outside [0, 1].
+    """
+    wrong = np.asarray(values)[~(np.isnan(values) | ((values >= 0) & (values <= 1)))]
+    if len(wrong):
+        raise ValueError(f"per-query values must lie in [0, 1] or be NaN, not {wrong[0]}.")
     return base64.b64encode(np.asarray(values).astype("<f2").tobytes()).decode()
 
 
 def unpack(packed: str) -> Float[np.ndarray, " n"]:
-    """What :func:`pack` packed, as float64.
+    """What :func:`pack` packed, as float64; NaN for a query without a score.
 
     >>> unpack(pack(np.array([0.25, 1.0])))
     array([0.25, 1.  ])

@@ -101,6 +101,9 @@ def trained_network(record: Record, data_dir: str | Path | None = None) -> nn.Mo
     settings = Images(**record.settings)
     if not _checkpoint(record).exists():
         record = run(settings, data_dir)
+    if not _checkpoint(record).exists():  # deleted since: the record alone would be taken as it is
+        _checkpoint(record).with_name("record.json").unlink()
+        record = run(settings, data_dir)
     network = build_network(settings, *record.dataset["image"][:2])
     network.load_state_dict(training.load_checkpoint(_checkpoint(record))["network"])
     return network

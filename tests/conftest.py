@@ -1,11 +1,13 @@
-"""What several test files share: records made by hand."""
+"""What several test files share: records and settings made by hand."""
 
 import copy
+import inspect
 import math
 
 import numpy as np
 import pytest
 
+from bwot.experiments import Images
 from bwot.records import Record, pack
 
 SCORES = ("nn", "ft", "st", "e", "dcg", "map", "tied", "accuracy")
@@ -84,3 +86,15 @@ def same():
     return lambda a, b: (
         a == pytest.approx(b, rel=1e-9, abs=1e-12) or math.isnan(a) and math.isnan(b)
     )
+
+
+@pytest.fixture
+def untyped():
+    """The function that makes settings as a reader does: without the checks of types that the tests put around calls."""
+
+    def make(**given):
+        settings = object.__new__(Images)
+        inspect.unwrap(Images.__init__)(settings, **given)
+        return settings
+
+    return make

@@ -157,6 +157,14 @@ def test_differences_at_an_epoch_are_those_of_the_history(make_record):
     assert found.mean == pytest.approx(0.25) and found.n == 2
 
 
+def test_a_run_that_diverged_later_is_in_no_difference_and_in_no_mean(make_record):
+    records = family(make_record, bwot=[0.9, 0.8, 0.7], pairwise=[0.8, None, 0.7])
+    for epoch in (0, 1, None):
+        (found,) = paired_differences(records, "bwot", "map", epoch)
+        summary = summarise(of_loss(records, "pairwise"), "map", epoch)
+        assert (found.n, summary.n, summary.diverged) == (2, 2, 1)
+
+
 # ------------------------------------------------------------------------------ Holm
 
 
