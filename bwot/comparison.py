@@ -5,7 +5,7 @@ The seed fixes initialisation and batch order alike for every loss, so differenc
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -56,13 +56,34 @@ def at_epoch(record: Record, score: str, epoch: int) -> float | None:
     return next((row.get(score) for row in record.history if row["epoch"] == epoch), None)
 
 
-def summarise(records: Sequence[Record], score: str, epoch: int | None = None) -> Summary:
-    """A score over seeds: that after the last epoch, or one of the history."""
+def epochs_to(record: Record, score: str, target: float) -> int | None:
+    """The first epoch of training after which a score is at least ``target``; None where it never is."""
+    return next(
+        (row["epoch"] for row in record.history[1:] if row.get(score, -1.0) >= target), None
+    )
+
+
+def _value(record, score, epoch):
+    """See :func:`summarise`; None where the run diverged or the score was not taken."""
+    if record.status != "finished":
+        return None
+    if epoch == "mean":
+        return float(np.mean([row[score] for row in record.history[1:]]))
+    return at_epoch(record, score, record.history[-1]["epoch"] if epoch is None else epoch)
+
+
+def summarise(
+    records: Sequence[Record], score: str, epoch: int | Literal["mean"] | None = None
+) -> Summary:
+    """A score over seeds.
+
+    Args:
+        records: of one loss.
+        score: its name in the history.
+        epoch: after which; None: the last. ``"mean"``: the mean over all epochs of training, the area under the curve.
+    """
     finished = [record for record in records if record.status == "finished"]
-    values = [
-        record.scores[score] if epoch is None else at_epoch(record, score, epoch)
-        for record in finished
-    ]
+    values = [_value(record, score, epoch) for record in finished]
     values = np.array([value for value in values if value is not None])
     mean = float(values.mean()) if len(values) else math.nan
     return Summary(
@@ -74,9 +95,14 @@ def summarise(records: Sequence[Record], score: str, epoch: int | None = None) -
 
 
 def paired_differences(
-    records: Sequence[Record], reference: str, score: str, epoch: int | None = None
+    records: Sequence[Record],
+    reference: str,
+    score: str,
+    epoch: int | Literal["mean"] | None = None,
 ) -> list[Difference]:
     """``reference`` minus every other loss, seed by seed, with t-intervals and Holm's correction of the p-values.
+
+    Args as in :func:`summarise`, ``records`` those of all losses.
 
     A seed at which one of the two diverged is in no difference, at no epoch: see :func:`summarise`.
     """
@@ -93,11 +119,7 @@ def _paired(records, first, second, score, epoch):
     from scipy import stats
 
     def values(loss):
-        found = {
-            r.seed: r.scores[score] if epoch is None else at_epoch(r, score, epoch)
-            for r in of_loss(records, loss)
-            if r.status == "finished"
-        }
+        found = {r.seed: _value(r, score, epoch) for r in of_loss(records, loss)}
         return {seed: value for seed, value in found.items() if value is not None}
 
     ours, theirs = values(first), values(second)

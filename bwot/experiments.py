@@ -25,7 +25,14 @@ from bwot.records import Record
 
 _GRID = {"rates": (0.005, 0.01, 0.02, 0.04), "margins": (2.0, 5.0, 12.5), "tuning_epochs": (1, 3)}
 PRESETS = {
-    "quick": {"epochs": 8, "seeds": (0, 1), "data": "embedded stand-ins, no download"} | _GRID,
+    "quick": {
+        "epochs": 4,
+        "seeds": (0, 1),
+        "data": "embedded stand-ins, no download",
+        "rates": (0.01, 0.02, 0.04),
+        "margins": (5.0,),
+        "tuning_epochs": (1, 2),
+    },
     "short": {"epochs": 10, "seeds": (0, 1, 2), "data": "the real data"} | _GRID,
     "full": {"epochs": 50, "seeds": (0, 1, 2, 3, 4), "data": "the real data"} | _GRID,
 }

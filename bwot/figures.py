@@ -5,7 +5,7 @@ text, caption) travels in the output's metadata to :mod:`bwot.publishing`, which
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -27,15 +27,21 @@ _DARK = (
     f'text[style*="{INK}"],g[style*="fill: {INK}"]{{fill:#e8e8e8!important;stroke:none!important}}'
     "}</style>"
 )
-COLOURS = dict(
-    zip(
-        ("bwot", "allpairs", "pairwise"),
-        seaborn.color_palette("colorblind").as_hex()[:3],
-        strict=True,
-    )
-)
-MARKERS = {"bwot": "o", "allpairs": "D", "pairwise": "s"}
-TITLES = {"bwot": "batch-wise OT", "allpairs": "all-pairs mean", "pairwise": "pair-wise"}
+_LOOKS = {  # title, marker
+    "bwot": ("batch-wise OT", "o"),
+    "allpairs": ("all-pairs mean", "D"),
+    "pairwise": ("pair-wise", "s"),
+    "active": ("active pairs", "^"),
+    "softmax": ("softmax weights", "v"),
+    "rowsoftmax": ("row-softmax weights", "<"),
+    "bwot-balanced": ("balanced OT", "P"),
+    "cross-entropy": ("cross-entropy", "X"),
+    "untrained": ("untrained network", "+"),
+    "pixels": ("raw pixels", "x"),
+}
+TITLES = {loss: title for loss, (title, _) in _LOOKS.items()}
+MARKERS = {loss: marker for loss, (_, marker) in _LOOKS.items()}
+COLOURS = dict(zip(_LOOKS, seaborn.color_palette("colorblind").as_hex(), strict=True))
 SCORE_NAMES = {
     "nn": "NN",
     "ft": "FT",
@@ -150,14 +156,14 @@ def hardest_pairs(
     return figure
 
 
-def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "accuracy")) -> Figure:
+def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "nn")) -> Figure:
     """Test scores over epochs: mean of the seeds, band from the lowest to the highest, authors' points where they exist."""
     figure, axes = matplotlib.pyplot.subplots(1, len(scores), figsize=(5.2 * len(scores), 4.2))
-    dataset, real = records[0].dataset["name"], records[0].preset != "quick"
+    dataset, official = records[0].dataset["name"], records[0].dataset["official"]
     for axis, score in zip(np.atleast_1d(axes), scores, strict=True):
         for loss in losses_in(records):
             _curve(axis, of_loss(records, loss), score, loss)
-            theirs = CURVES.get((dataset, loss, score)) if real else None
+            theirs = CURVES.get((dataset, loss, score)) if official else None
             if theirs:
                 last = max(record.settings["epochs"] for record in records)
                 points = [
@@ -173,13 +179,21 @@ def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "accu
 
 
 def _curve(axis, records, score, loss):
-    epochs = [row["epoch"] for row in records[0].history if score in row and row["epoch"] > 0]
+    longest = max((record.history for record in records), key=len)
+    epochs = [row["epoch"] for row in longest if score in row and row["epoch"] > 0]
     values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
     values = np.array(
         [[np.nan if value is None else value for value in row] for row in values], dtype=float
     )
     if len(values):
-        axis.plot(epochs, np.nanmean(values, 1), color=COLOURS[loss], label=f"{TITLES[loss]}, ours")
+        axis.plot(
+            epochs,
+            np.nanmean(values, 1),
+            color=COLOURS[loss],
+            label=TITLES[loss],
+            marker=MARKERS[loss],
+            ms=4,
+        )
         axis.fill_between(
             epochs,
             np.nanmin(values, 1),
@@ -205,6 +219,54 @@ def weight_shares(records: Sequence[Record]) -> Figure:
         axis.set_ylim(bottom=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
+
+
+def tuning_grid(found: Mapping[str, dict]) -> Figure:
+    """Validation mAP over learning rate and margin, a loss a panel; a cross where training diverged, a ring: chosen.
+
+    Args:
+        found: what :func:`bwot.tuning.tune` returned for each loss.
+    """
+    columns = min(4, len(found))
+    rows = -(-len(found) // columns)
+    figure, axes = matplotlib.pyplot.subplots(
+        rows, columns, figsize=(0.6 + 2.7 * columns, 0.4 + 2.9 * rows), squeeze=False
+    )
+    cells = [cell for each in found.values() for cell in each["grid"]]
+    levels = matplotlib.colors.Normalize(
+        min(cell.get("map", 1.0) for cell in cells), max(cell.get("map", 0.0) for cell in cells)
+    )
+    for axis, (loss, each) in zip(axes.flat, found.items(), strict=False):
+        _tuned_panel(axis, each, levels)
+        axis.set_title(TITLES[loss])
+    for axis in axes.flat[len(found) :]:
+        axis.set_axis_off()
+    figure.supxlabel("learning rate")
+    figure.supylabel("margin")
+    figure.colorbar(
+        matplotlib.cm.ScalarMappable(levels, HEAT), ax=axes, label="validation mAP", shrink=0.8
+    )
+    return figure
+
+
+def _tuned_panel(axis, found, levels):
+    rates, margins = (
+        sorted({cell[name] for cell in found["grid"]}) for name in ("learning_rate", "margin")
+    )
+    for cell in found["grid"]:
+        place = rates.index(cell["learning_rate"]), margins.index(cell["margin"])
+        chosen = all(cell[name] == value for name, value in found["chosen"].items())
+        if "map" not in cell:
+            axis.plot(*place, "x", color=WRONG, ms=9, mew=2)
+            continue
+        colour = matplotlib.colormaps[HEAT](levels(cell["map"]))
+        axis.plot(*place, "s", color=colour, ms=22, mec=WRONG if chosen else "none", mew=3)
+        dark = levels(cell["map"]) < 0.6
+        axis.annotate(f"{100 * cell['map']:.0f}\n{cell['epochs']} ep", place, ha="center", va="center", fontsize=7,
+                      color="white" if dark else "black")  # fmt: skip
+    axis.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates], fontsize=8, rotation=45)
+    axis.set_yticks(range(len(margins)), [f"{margin:g}" for margin in margins], fontsize=8)
+    axis.set(xlim=(-0.6, len(rates) - 0.4), ylim=(-0.6, len(margins) - 0.4))
 
 
 def retrievals(

@@ -1,6 +1,7 @@
 """Small data for the ``quick`` preset, without a network: what an installed package brings, or what is drawn here."""
 
 import hashlib
+from functools import cache
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ TURNS = np.array([(15, -6), (16, -4), (16, -2), (16, 0), (16, 2), (16, 4), (15, 
 """Cosine and sine of small angles, in 16ths."""
 
 
+@cache
 def digits() -> ImageSet:
     """The 1,797 scanned digits of scikit-learn, in place of MNIST.
 
@@ -60,6 +62,7 @@ def digits() -> ImageSet:
     )
 
 
+@cache
 def colours() -> ImageSet:
     """1,797 drawings of ten shapes in colour, in place of CIFAR-10.
 

@@ -5,15 +5,7 @@ from collections.abc import Sequence
 
 import pandas
 
-from bwot.comparison import (
-    Difference,
-    Summary,
-    losses_in,
-    of_loss,
-    paired_differences,
-    summarise,
-    verdict,
-)
+from bwot.comparison import Summary, losses_in, of_loss, summarise, verdict
 from bwot.data.images import ImageSet
 from bwot.experiments import LOSSES, PRESETS
 from bwot.figures import SCORE_NAMES, TITLES
@@ -47,18 +39,26 @@ def banner(data: ImageSet) -> str:
     )
 
 
-def result_table(records: Sequence[Record]) -> str:
-    """Scores after the last epoch, a loss a row, mean ± standard deviation over seeds, in percent; as Markdown."""
-    rows = {
-        "untrained network": _row(
-            [record for record in records if record.loss["name"] == losses_in(records)[0]], 0
-        )
-    }
-    for loss in losses_in(records):
+def result_table(records: Sequence[Record], zero_lines: Sequence[Record] = ()) -> str:
+    """Scores after the last epoch, a loss a row, mean ± standard deviation over seeds, in percent; as Markdown.
+
+    Above them what is scored without training: ``zero_lines``, or without those the untrained network of the first loss.
+    Learning rate and margin have columns where they differ from loss to loss.
+    """
+    losses = losses_in(records)
+    untrained = _row(of_loss(records, losses[0]), 0)
+    rows = {TITLES[loss]: _row(of_loss(zero_lines, loss)) for loss in losses_in(zero_lines)}
+    rows = rows or {"untrained network": untrained}
+    settings = [of_loss(records, loss)[0].settings for loss in losses]
+    differ = [
+        name for name in ("learning_rate", "margin") if len({each[name] for each in settings}) > 1
+    ]
+    for loss, given in zip(losses, settings, strict=True):
         mine = of_loss(records, loss)
         seeds = f"{sum(record.status == 'finished' for record in mine)} of {len(mine)}"
-        rows[TITLES[loss]] = _row(mine) | {"seeds finished": seeds}
-    return _markdown(pandas.DataFrame(rows).T.fillna(""), "loss")
+        chosen = {name.replace("_", " "): f"{given[name]:g}" for name in differ}
+        rows[TITLES[loss]] = _row(mine) | chosen | {"seeds finished": seeds}
+    return markdown(pandas.DataFrame(rows).T.fillna(""), "loss")
 
 
 def _row(records, epoch=None):
@@ -68,7 +68,7 @@ def _row(records, epoch=None):
 def summary_table(records: Sequence[Record]) -> str:
     """mAP and accuracy of each loss after the last epoch, beside the authors' plot at that epoch, in percent."""
     rows = {TITLES[loss]: _beside(of_loss(records, loss), loss) for loss in losses_in(records)}
-    return _markdown(pandas.DataFrame(rows).T, "loss")
+    return markdown(pandas.DataFrame(rows).T, "loss")
 
 
 def _beside(records, loss):
@@ -88,8 +88,12 @@ def _beside(records, loss):
 
 
 def authors_table(records: Sequence[Record]) -> str:
-    """Our mean at each epoch beside the point read off the authors' plot, with the verdict; empty without points."""
+    """Our mean at each epoch beside the point read off the authors' plot, with the verdict; empty without points.
+
+    Runs with other settings than the authors' reproduce nothing: they get a position instead of a verdict.
+    """
     rows = []
+    as_published = all(record.settings.get("as_published") for record in records)
     for (dataset, loss, score), curve in CURVES.items():
         mine = of_loss(records, loss)
         if not mine or dataset != mine[0].dataset["name"]:
@@ -97,9 +101,10 @@ def authors_table(records: Sequence[Record]) -> str:
         for epoch, theirs in zip(curve.epochs, curve.values, strict=True):
             summary = summarise(mine, score, epoch)
             if summary.n:
+                judged = verdict(summary, curve, epoch)
                 rows.append({"score": f"{SCORE_NAMES[score]}, {TITLES[loss]}", "epoch": epoch, "ours": percent(summary),
-                             "authors (plot)": f"{100 * theirs:.2f}", "against the plot": POSITION[verdict(summary, curve, epoch)]})  # fmt: skip
-    return _markdown(pandas.DataFrame(rows).set_index("score"), "score") if rows else ""
+                             "authors (plot)": f"{100 * theirs:.2f}", "against the plot": judged if as_published else POSITION[judged]})  # fmt: skip
+    return markdown(pandas.DataFrame(rows).set_index("score"), "score") if rows else ""
 
 
 def authors_section(records: Sequence[Record]) -> str:
@@ -109,58 +114,14 @@ def authors_section(records: Sequence[Record]) -> str:
     table = authors_table(records)
     if not table:
         return "The authors give no number for this data set."
+    accuracy = "Our accuracy is fitted on 10,000 training images, theirs on all. *Within the band*: one more run of ours could give their value."
+    if all(record.settings.get("as_published") for record in records):
+        return f"Run with the authors' settings, beside their plot, in percent: this is what the verdict belongs to. {accuracy}\n\n{table}"
     return (
-        f"Beside the authors' plot, in percent. Their settings for images differ from those of this page (see the method "
+        f"Beside the authors' plot, in percent. Their settings for images differ from those of these runs (see the method "
         "chapter), so this says how the curves lie, not whether theirs are reproduced: that verdict belongs to a run with "
-        "their settings, which has not been run. Our accuracy at an epoch is fitted on 10,000 training images, theirs on "
-        f"all. *Within the band*: one more run of ours could give their value.\n\n{table}"
+        f"their settings. {accuracy}\n\n{table}"
     )
-
-
-def findings(records: Sequence[Record]) -> str:
-    """What the records say about the batch-wise loss against the controls, as a Markdown list; empty without it."""
-    if "bwot" not in losses_in(records) or len(losses_in(records)) < 2:
-        return ""
-    last = max(record.settings["epochs"] for record in records)
-    points = [f"- **{_compared(d, 'mAP', epoch)}**" if epoch == last else f"- {_compared(d, 'mAP', epoch)}"
-              for epoch in sorted({1, last}) for d in paired_differences(records, "bwot", "map", epoch)]  # fmt: skip
-    points += [
-        f"- {_compared(d, 'accuracy', last)}"
-        for d in paired_differences(records, "bwot", "accuracy", last)
-    ]
-    return "\n".join([*points, *_weighting(records, last)])
-
-
-def _compared(difference: Difference, score: str, epoch: int) -> str:
-    name = f"{TITLES[difference.first]} minus {TITLES[difference.second]}"
-    head = f"{score} after epoch {epoch}, {name}: {100 * difference.mean:+.2f} points"
-    if difference.n < 2:
-        return f"{head} ({difference.n} seed in common: no interval)."
-    body = f"(95 % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, n = {difference.n}, Holm-corrected p = {difference.p:.2g})"
-    if difference.low <= 0 <= difference.high:
-        return f"{head} {body}: no difference shown."
-    return f"{head} {body}: {'higher' if difference.mean > 0 else 'lower'}."
-
-
-def _weighting(records, last):
-    ours, plain = of_loss(records, "bwot"), of_loss(records, "allpairs")
-    share, ratio = summarise(ours, "mass_on_active", last), summarise(ours, "gradient_ratio", last)
-    if not share.n:
-        return []
-    points = [
-        f"- The plan put {percent(share)} % of its weight on pairs with an error after epoch {last}"
-    ]
-    if plain:
-        points[0] += (
-            f"; the uniform weights of the network trained with the all-pairs mean put {percent(summarise(plain, 'mass_on_active', last))} % there"
-        )
-    points[0] += "."
-    points.append(
-        f"- Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches, so at one "
-        "learning rate the losses do not take steps of one size: what a rate of its own for each would leave of the "
-        "differences, this comparison cannot say."
-    )
-    return points
 
 
 def forecast(preset: str) -> str:
@@ -246,7 +207,8 @@ def number(summary: Summary) -> str:
     return f"{summary.mean:.2f}" + ("" if math.isnan(summary.sd) else f" ± {summary.sd:.2f}")
 
 
-def _markdown(frame, corner):
+def markdown(frame: pandas.DataFrame, corner: str) -> str:
+    """A Markdown table: the index first, under the heading ``corner``, then the columns."""
     lines = [
         f"| {corner} | {' | '.join(map(str, frame.columns))} |",
         "|---" + "|---:" * len(frame.columns) + "|",

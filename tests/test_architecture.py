@@ -26,12 +26,13 @@ FLOORS = [
         "records",
     },
     {"losses", "data", "provenance", "comparison"},
-    {"standins"},
+    {"controls", "authors", "standins"},
     {"training"},
     {"experiments"},
     {"runs"},
-    {"figures", "publishing"},
+    {"tuning", "figures", "publishing"},
     {"tables", "toy", "explorer"},
+    {"findings"},
     {"__main__"},
 ]
 BARE = ["sinkhorn", "losses", "heads", "backbones", "metrics", "training", "experiments", "runs"]

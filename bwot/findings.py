@@ -1,0 +1,171 @@
+"""What a page says came out: sentences and tables whose every claim is an interval of paired differences.
+
+Words follow intervals: *higher* or *lower* where the 95 % interval of the differences over seeds leaves out 0 and the
+Holm-corrected p-value is below .05, *no difference shown* otherwise.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas
+
+from bwot.comparison import (
+    CONFIDENCE,
+    Difference,
+    epochs_to,
+    losses_in,
+    of_loss,
+    paired_differences,
+    summarise,
+)
+from bwot.figures import TITLES
+from bwot.records import Record
+from bwot.tables import markdown, number, percent
+
+WEIGHT_WITHOUT_TRANSPORT = ("active", "rowsoftmax", "softmax")
+"""The controls that weigh hard pairs without transport: only what is gained over all of them is credited to it."""
+OURS = ("bwot", "bwot-balanced")
+HOW = {
+    "tuned": "each loss at its own best rate and margin",
+    "common": "all losses at one common rate and margin",
+    "as published": "the authors' settings",
+}
+
+
+def headline(comparisons: Mapping[str, Sequence[Record]]) -> str:
+    """The answer for a reader in a hurry, as Markdown: from the tuned comparison if there is one."""
+    how = "tuned" if "tuned" in comparisons else next(iter(comparisons))
+    records = comparisons[how]
+    losses = [loss for loss in losses_in(records) if summarise(of_loss(records, loss), "map").n]
+    if "bwot" not in losses or len(losses) < 2:
+        return ""
+    best = max(losses, key=lambda loss: summarise(of_loss(records, loss), "map").mean)
+    epochs = records[0].settings["epochs"]
+    ranking = f"{TITLES[best]} ends highest in mAP ({percent(summarise(of_loss(records, best), 'map'))} %)"
+    if best != "bwot":
+        ranking += (
+            f"; {TITLES['bwot']} reaches {percent(summarise(of_loss(records, 'bwot'), 'map'))} %"
+        )
+    sentences = [f"With {HOW[how]}, after {epochs} epochs, {ranking}."]
+    differences = {each.second: each for each in paired_differences(records, "bwot", "map")}
+    without = [differences[loss] for loss in WEIGHT_WITHOUT_TRANSPORT if loss in differences]
+    if without:
+        sentences.append(
+            f"What transport adds to hard weighting: {'; '.join(map(_short, without))}."
+        )
+    if "allpairs" in differences:
+        sentences.append(
+            f"Against the plain mean over all pairs: {_short(differences['allpairs'])}."
+        )
+    return f":::{{admonition}} In a hurry\n:class: tip\n{' '.join(sentences)}\n:::"
+
+
+def _short(difference):
+    mean = f"{100 * difference.mean:+.2f} points of mAP against {TITLES[difference.second]}"
+    return f"{mean} ({said(difference)})"
+
+
+def said(difference: Difference) -> str:
+    """*higher*, *lower* or *no difference shown*; for one seed in common that there is no interval."""
+    if difference.n < 2:
+        return f"{difference.n} seed in common, no interval"
+    if difference.low <= 0 <= difference.high or difference.p > 1 - CONFIDENCE:
+        return "no difference shown"
+    return "higher" if difference.mean > 0 else "lower"
+
+
+def difference_table(records: Sequence[Record], reference: str) -> str:
+    """``reference`` minus every other loss in mAP, in points: after the last epoch and as mean over the epochs."""
+    last, area = (paired_differences(records, reference, "map", epoch) for epoch in (None, "mean"))
+    rows = {
+        TITLES[end.second]: {
+            "after the last epoch": _points(end),
+            "p": f"{end.p:.2g}" if end.n > 1 else "–",
+            "says": said(end),
+            "mean over the epochs": _points(mean),
+            "p ": f"{mean.p:.2g}" if mean.n > 1 else "–",
+            "says ": said(mean),
+        }
+        for end, mean in zip(last, area, strict=True)
+    }
+    return markdown(pandas.DataFrame(rows).T, f"{TITLES[reference]} minus")
+
+
+def _points(difference):
+    mean = f"{100 * difference.mean:+.2f}" if difference.n else "–"
+    return mean + (
+        f" ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
+        if difference.n > 1
+        else ""
+    )
+
+
+def speed_table(records: Sequence[Record]) -> str:
+    """Epochs until the test mAP is what the all-pairs mean ends with, seed by seed, and the mean over the epochs."""
+    plain = [r for r in of_loss(records, "allpairs") if r.status == "finished"]
+    if not plain:
+        return ""
+    target = summarise(plain, "map").mean
+    rows = {}
+    for loss in losses_in(records):
+        mine = of_loss(records, loss)
+        needed = [epochs_to(record, "map", target) for record in mine]
+        rows[TITLES[loss]] = {
+            f"epochs to {100 * target:.1f} %": ", ".join(
+                "–" if each is None else str(each) for each in needed
+            ),
+            "mean mAP over the epochs": percent(summarise(mine, "map", "mean")),
+        }
+    return markdown(pandas.DataFrame(rows).T, "loss")
+
+
+def points(records: Sequence[Record]) -> str:
+    """What the records say about the batch-wise loss against the others, as a Markdown list; empty without it."""
+    if "bwot" not in losses_in(records) or len(losses_in(records)) < 2:
+        return ""
+    last = max(record.settings["epochs"] for record in records)
+    lines = [f"- **{_compared(d, 'mAP', epoch)}**" if epoch == last else f"- {_compared(d, 'mAP', epoch)}"
+             for epoch in sorted({1, last}) for d in paired_differences(records, "bwot", "map", epoch)]  # fmt: skip
+    lines += [
+        f"- {_compared(d, 'accuracy', last)}"
+        for d in paired_differences(records, "bwot", "accuracy", last)
+    ]
+    return "\n".join([*lines, *_weighting(records, last)])
+
+
+def _compared(difference: Difference, score: str, epoch: int) -> str:
+    name = f"{TITLES[difference.first]} minus {TITLES[difference.second]}"
+    head = f"{score} after epoch {epoch}, {name}: {100 * difference.mean:+.2f} points"
+    if difference.n < 2:
+        return f"{head} ({difference.n} seed in common: no interval)."
+    return (
+        f"{head} (95 % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, n = {difference.n}, "
+        f"Holm-corrected p = {difference.p:.2g}): {said(difference)}."
+    )
+
+
+def _weighting(records, last):
+    ours, plain = of_loss(records, "bwot"), of_loss(records, "allpairs")
+    share, ratio = summarise(ours, "mass_on_active", last), summarise(ours, "gradient_ratio", last)
+    if not share.n:
+        return []
+    lines = [
+        f"- The plan put {percent(share)} % of its weight on pairs with an error after epoch {last}"
+    ]
+    if plain:
+        lines[0] += (
+            f"; the uniform weights of the network trained with the all-pairs mean put {percent(summarise(plain, 'mass_on_active', last))} % there"
+        )
+    lines[0] += "."
+    lines.append(
+        f"- Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches"
+        + (
+            ", so at one learning rate the losses do not take steps of one size."
+            if _one_rate(records)
+            else "."
+        )
+    )
+    return lines
+
+
+def _one_rate(records):
+    return len({record.settings["learning_rate"] for record in records}) == 1
