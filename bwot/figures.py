@@ -151,7 +151,7 @@ def hardest_pairs(
 
 
 def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "accuracy")) -> Figure:
-    """Test scores over epochs: mean of the seeds, band from the lowest to the highest, authors' points where they exist."""
+    """Test scores over epochs: mean of the finished seeds, band from the lowest to the highest, authors' points if any."""
     figure, axes = matplotlib.pyplot.subplots(1, len(scores), figsize=(5.2 * len(scores), 4.2))
     dataset, real = records[0].dataset["name"], records[0].preset != "quick"
     for axis, score in zip(np.atleast_1d(axes), scores, strict=True):
@@ -173,6 +173,9 @@ def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "accu
 
 
 def _curve(axis, records, score, loss):
+    records = [record for record in records if record.status == "finished"]
+    if not records:
+        return
     epochs = [row["epoch"] for row in records[0].history if score in row and row["epoch"] > 0]
     values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
     values = np.array(
