@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pandas
 
 from bwot.comparison import (
+    CONFIDENCE,
     Difference,
     Summary,
     losses_in,
@@ -27,9 +28,9 @@ POSITION = {
     "below": "below",
     "undecided": "undecided",
 }
-"""What a verdict says of a run with other settings than the authors': where it lies, not what it reproduces."""
+"""What a verdict says of a run with other settings than the authors', which is where it lies and not what it reproduces."""
 RUN_MEGABYTES = 25
-"""Of a run's folder: network and optimiser in the checkpoint, test embeddings."""
+"""Of a run's folder, with network and optimiser in the checkpoint and the test embeddings."""
 
 
 def banner(data: ImageSet) -> str:
@@ -62,7 +63,8 @@ def result_table(records: Sequence[Record]) -> str:
 
 
 def _row(records, epoch=None):
-    return {SCORE_NAMES[score]: percent(summarise(records, score, epoch)) for score in SCORE_NAMES}
+    whole = {score: percent(summarise(records, score, epoch)) for score in SCORE_NAMES}
+    return {SCORE_NAMES[score]: text.replace("± ", "±\N{NO-BREAK SPACE}") for score, text in whole.items()}  # fmt: skip
 
 
 def summary_table(records: Sequence[Record]) -> str:
@@ -133,11 +135,15 @@ def findings(records: Sequence[Record]) -> str:
 
 def _compared(difference: Difference, score: str, epoch: int) -> str:
     name = f"{TITLES[difference.first]} minus {TITLES[difference.second]}"
+    if not difference.n:
+        return f"{score} after epoch {epoch}, {name}: no seed at which both finished."
     head = f"{score} after epoch {epoch}, {name}: {100 * difference.mean:+.2f} points"
     if difference.n < 2:
-        return f"{head} ({difference.n} seed in common: no interval)."
-    body = f"(95 % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, n = {difference.n}, Holm-corrected p = {difference.p:.2g})"
-    if difference.low <= 0 <= difference.high:
+        return f"{head} (1 seed in common: no interval)."
+    body = f"(95\N{NO-BREAK SPACE}% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, n = {difference.n}, Holm-corrected p = {difference.p:.2g})"
+    if (
+        not difference.p < 1 - CONFIDENCE
+    ):  # the corrected one: the interval alone says more than the family does
         return f"{head} {body}: no difference shown."
     return f"{head} {body}: {'higher' if difference.mean > 0 else 'lower'}."
 
