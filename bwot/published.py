@@ -34,4 +34,4 @@ CURVES = {
         (97.72, 98.34, 98.75, 99.04, 99.26, 99.32, 99.41), 0.0003
     ),
 }
-"""Test curves of batch-wise and pair-wise training: (data set, loss, score) -> points."""
+"""Test curves of batch-wise and pair-wise training; (data set, loss, score) leads to the points."""
