@@ -175,6 +175,13 @@ def test_numbers_on_the_first_page_name_their_source(site):
         )
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_no_page_names_a_folder_of_the_machine_that_built_it(site, name):
+    folders = {str(SITE.parents[2]), str(PROJECT), str(Path.home())} - {"/"}
+    text = (SITE / name).read_text(encoding="utf-8")
+    assert [folder for folder in folders if folder + "/" in text or folder + "'" in text] == []
+
+
 def test_stand_in_pages_carry_a_banner_and_real_ones_do_not(site):
     assert soup(SITE / "book/executed/mnist.html").select("article .admonition.standin")
     assert not soup(SITE / "book/pages/mnist.html").select("article .admonition.standin")
