@@ -57,7 +57,7 @@ class Images:
 
     dataset: str = "mnist"
     variant: str | None = None
-    """What other files of the data set's layout are; None: the published ones, no others."""
+    """What other files of the data set's layout are; None for the published ones and no others."""
     preset: str = "quick"
     loss: str = "bwot"
     seed: int = 0

@@ -157,7 +157,7 @@ def hardest_pairs(
 
 
 def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "nn")) -> Figure:
-    """Test scores over epochs: mean of the seeds, band from the lowest to the highest, authors' points where they exist."""
+    """Test scores over epochs: mean of the finished seeds, band from the lowest to the highest, authors' points if any."""
     figure, axes = matplotlib.pyplot.subplots(1, len(scores), figsize=(5.2 * len(scores), 4.2))
     dataset, official = records[0].dataset["name"], records[0].dataset["official"]
     for axis, score in zip(np.atleast_1d(axes), scores, strict=True):
@@ -179,8 +179,10 @@ def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "nn")
 
 
 def _curve(axis, records, score, loss):
-    longest = max((record.history for record in records), key=len)
-    epochs = [row["epoch"] for row in longest if score in row and row["epoch"] > 0]
+    records = [record for record in records if record.status == "finished"]
+    if not records:
+        return
+    epochs = [row["epoch"] for row in records[0].history if score in row and row["epoch"] > 0]
     values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
     values = np.array(
         [[np.nan if value is None else value for value in row] for row in values], dtype=float

@@ -1,7 +1,7 @@
-"""What a page says came out: sentences and tables whose every claim is an interval of paired differences.
+"""What a page says came out: sentences and tables of paired differences.
 
-Words follow intervals: *higher* or *lower* where the 95 % interval of the differences over seeds leaves out 0 and the
-Holm-corrected p-value is below .05, *no difference shown* otherwise.
+Words follow the paired t-test over seeds: *higher* or *lower* where its Holm-corrected p-value is below .05, *no
+difference shown* otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,15 +60,19 @@ def headline(comparisons: Mapping[str, Sequence[Record]]) -> str:
 
 
 def _short(difference):
+    if not difference.n:
+        return f"no seed at which {TITLES[difference.second]} finished too"
     mean = f"{100 * difference.mean:+.2f} points of mAP against {TITLES[difference.second]}"
     return f"{mean} ({said(difference)})"
 
 
 def said(difference: Difference) -> str:
-    """*higher*, *lower* or *no difference shown*; for one seed in common that there is no interval."""
+    """*higher*, *lower* or *no difference shown*; *no interval* with fewer than two seeds in common."""
     if difference.n < 2:
-        return f"{difference.n} seed in common, no interval"
-    if difference.low <= 0 <= difference.high or difference.p > 1 - CONFIDENCE:
+        return "no interval"
+    if (
+        not difference.p < 1 - CONFIDENCE
+    ):  # the corrected one: an interval alone says more than the family does
         return "no difference shown"
     return "higher" if difference.mean > 0 else "lower"
 
@@ -134,11 +138,13 @@ def points(records: Sequence[Record]) -> str:
 
 def _compared(difference: Difference, score: str, epoch: int) -> str:
     name = f"{TITLES[difference.first]} minus {TITLES[difference.second]}"
+    if not difference.n:
+        return f"{score} after epoch {epoch}, {name}: no seed at which both finished."
     head = f"{score} after epoch {epoch}, {name}: {100 * difference.mean:+.2f} points"
     if difference.n < 2:
-        return f"{head} ({difference.n} seed in common: no interval)."
+        return f"{head} (1 seed in common: no interval)."
     return (
-        f"{head} (95 % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, n = {difference.n}, "
+        f"{head} (95\N{NO-BREAK SPACE}% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, n = {difference.n}, "
         f"Holm-corrected p = {difference.p:.2g}): {said(difference)}."
     )
 

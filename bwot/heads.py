@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 LENET_HEADS = {"paper": (512, 256), "code": (1024, 256)}
-"""Widths after LeNet-5: the paper's (Fig. 2 and README) and those of the authors' 2D code (inference.py, lenet)."""
+"""Widths after LeNet-5, the paper's (Fig. 2 and README) and those of the authors' 2D code (inference.py, lenet)."""
 
 
 class MetricHead(nn.Module):

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from bwot.paths import PROJECT
 
 
+@cache
 def code_digest(modules: Iterable[str]) -> str:
     """SHA-256 of the syntax trees of modules of this package, without docstrings: comments and layout do not count."""
     digest = hashlib.sha256()

@@ -43,8 +43,8 @@ CURVES = {
         (97.72, 98.34, 98.75, 99.04, 99.26, 99.32, 99.41), 0.0003
     ),
     ("cifar10", "bwot", "map"): _curve((20.7, 22.9, 27.9, 33.3, 40.5, 45.4, 50.4), 0.004),
-    ("cifar10", "pairwise", "map"): _curve((16.6, 17.0, 19.7, 22.5, 26, 29, 34), 0.004),
-    ("cifar10", "bwot", "accuracy"): _curve((48.8, 51.8, 56.3, 61.0, 66, 69.4, 71.7), 0.005),
-    ("cifar10", "pairwise", "accuracy"): _curve((45.0, 46.2, 49.2, 51.7, 55, 57.9, 61.5), 0.005),
+    ("cifar10", "pairwise", "map"): _curve((16.6, 17.0, 19.7, 22.5, 26.0, 29.0, 34.0), 0.004),
+    ("cifar10", "bwot", "accuracy"): _curve((48.8, 51.8, 56.3, 61.0, 66.0, 69.4, 71.7), 0.005),
+    ("cifar10", "pairwise", "accuracy"): _curve((45.0, 46.2, 49.2, 51.7, 55.0, 57.9, 61.5), 0.005),
 }
-"""Test curves of batch-wise and pair-wise training: (data set, loss, score) -> points."""
+"""Test curves of batch-wise and pair-wise training; (data set, loss, score) leads to the points."""

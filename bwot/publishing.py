@@ -14,6 +14,9 @@ import nbformat
 from bwot.paths import PROJECT, runs_root
 
 
+DATASET_TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+
+
 class PageError(RuntimeError):
     """A notebook that stopped with an exception or whose kernel died; the failed notebook is kept."""
 
@@ -66,6 +69,12 @@ def _label(output):
     return f"try-{output.stem}" if output.parent.name == "executed" else output.stem
 
 
+def _title(label):
+    """What stands in place of "Images" in the title: the data set, since every data set has a page."""
+    stem = label.removeprefix("try-")
+    return ("Try it: " if stem != label else "") + DATASET_TITLES.get(stem, stem)
+
+
 def check_parameters(notebook: Path, parameters: dict) -> None:
     """Refuse parameters that the notebook does not have: papermill only logs them.
 
@@ -96,8 +105,7 @@ def publish(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
                 }
     for cell in page.cells:
         if cell.cell_type == "markdown":
-            if name.startswith("try-"):
-                cell.source = re.sub(r"^# (?=Images)", "# Try it: ", cell.source)
+            cell.source = re.sub(r"^# Images(?=:)", f"# {_title(name)}", cell.source)
             cell.source = _prefixed(cell.source, labels, name)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.source = re.sub(

@@ -31,9 +31,9 @@ SVC_SAMPLES = 10_000
 DIAGNOSED_STEPS = 4
 REPLAY_STEPS = 20
 _MODULES = (
-    "batches sinkhorn losses controls authors published backbones heads metrics "
-    "data.images data.sampling data.mnist data.cifar10 standins training experiments runs"
-).split()
+    "batches", "sinkhorn", "losses", "controls", "authors", "published", "backbones", "heads", "metrics", "data.images",
+    "data.sampling", "data.mnist", "data.cifar10", "standins", "training", "experiments", "runs",
+)  # fmt: skip
 
 
 def run(

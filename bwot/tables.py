@@ -19,9 +19,9 @@ POSITION = {
     "below": "below",
     "undecided": "undecided",
 }
-"""What a verdict says of a run with other settings than the authors': where it lies, not what it reproduces."""
+"""What a verdict says of a run with other settings than the authors', which is where it lies and not what it reproduces."""
 RUN_MEGABYTES = 25
-"""Of a run's folder: network and optimiser in the checkpoint, test embeddings."""
+"""Of a run's folder, with network and optimiser in the checkpoint and the test embeddings."""
 
 
 def banner(data: ImageSet) -> str:
@@ -62,7 +62,8 @@ def result_table(records: Sequence[Record], zero_lines: Sequence[Record] = ()) -
 
 
 def _row(records, epoch=None):
-    return {SCORE_NAMES[score]: percent(summarise(records, score, epoch)) for score in SCORE_NAMES}
+    whole = {score: percent(summarise(records, score, epoch)) for score in SCORE_NAMES}
+    return {SCORE_NAMES[score]: text.replace("± ", "±\N{NO-BREAK SPACE}") for score, text in whole.items()}  # fmt: skip
 
 
 def summary_table(records: Sequence[Record]) -> str:

@@ -171,7 +171,7 @@ def draw_influence(batches: Batches, lam: float, gammas: Sequence[float], margin
     right.plot(margins, active, "--", color=GREY, label="with an error, of\nthe negative pairs")
     right.plot(margins, mass, color=NEGATIVE, label="mass of the plan\non negative pairs")
     right.set(xlabel="margin ε", ylabel="share", ylim=(0, 1.03))
-    right.legend(loc="lower right", fontsize=10)
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=10)
     return figure
 
 

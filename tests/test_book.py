@@ -153,6 +153,19 @@ def test_shapes_stand_in_the_signatures(site):
     assert "Float[Tensor, 'n d']" in text and "jaxtyping." not in text
 
 
+@pytest.mark.parametrize("name", [name for name in PAGES if "api_" in name])
+def test_what_a_constant_says_is_not_taken_for_its_type(site, name):
+    fields = [tag.get_text(strip=True) for tag in soup(SITE / name).select("dl.field-list dt")]
+    assert [field for field in fields if field.startswith("Type")] == []
+
+
+def test_the_figures_after_training_are_referred_to(site):
+    page = soup(SITE / "book/pages/mnist.html")
+    for label in ("mnist-plan-after", "mnist-hardest-after"):
+        assert page.select_one(f"figure#{label} .caption-number")
+        assert page.select_one(f'p a[href="#{label}"]').get_text().startswith("Fig.")
+
+
 def test_numbers_on_the_first_page_name_their_source(site):
     figures = soup(SITE / "book/index.html").select("abbr.result")
     assert len(figures) > 5
@@ -160,6 +173,13 @@ def test_numbers_on_the_first_page_name_their_source(site):
         assert re.match(
             r"book/results/[\w-]+, loss [\w-]+, seeds \d|authors' repository", figure["title"]
         )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_page_names_a_folder_of_the_machine_that_built_it(site, name):
+    folders = {str(SITE.parents[2]), str(PROJECT), str(Path.home())} - {"/"}
+    text = (SITE / name).read_text(encoding="utf-8")
+    assert [folder for folder in folders if folder + "/" in text or folder + "'" in text] == []
 
 
 def test_stand_in_pages_carry_a_banner_and_real_ones_do_not(site):
@@ -275,6 +295,7 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+CONTROLS = {"slider", "textbox", "button", "link", "checkbox", "combobox", "searchbox"}
 TYPESET = "async () => { await window.MathJax?.startup?.promise; return !!window.MathJax?.startup }"
 CONTRAST = """() => {
   const channel = c => (c /= 255) <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
@@ -356,6 +377,24 @@ def test_widgets_are_drawn_without_a_kernel(site, visit):
         f"document.querySelectorAll('.widget-subarea .jupyter-widgets').length >= {views}"
     )
     assert (requests, errors) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"book/{page}.html" for page in ("index", "method", "pages/mnist", "executed/hard_samples")],
+)
+def test_every_control_has_a_name_and_formulas_are_no_stop_of_the_tab_key(site, visit, name):
+    tab, *_ = visit(name)
+    views = tab.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
+    sliders = 3 * views  # each view of this book has three
+    tab.wait_for_function(
+        f"document.querySelectorAll('[role=slider][aria-label]').length >= {sliders}"
+    )
+    nodes = tab.context.new_cdp_session(tab).send("Accessibility.getFullAXTree")["nodes"]
+    controls = [n for n in nodes if not n["ignored"] and n["role"]["value"] in CONTROLS]
+    assert len([n for n in controls if n["role"]["value"] == "slider"]) == sliders
+    assert [n for n in controls if not n.get("name", {}).get("value", "").strip()] == []
+    assert tab.locator("mjx-container[tabindex='0']").count() == 0
 
 
 def test_search_finds_sinkhorn_on_three_pages(site, visit):

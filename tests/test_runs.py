@@ -158,7 +158,7 @@ def change(path, old, new):
     "module, old, new",
     [
         ("losses.py", "TINY = 1e-12", "# a comment\n\n\nTINY = 1e-12  # and another"),
-        ("losses.py", '"""The plain mean', '"""Some other words on the plain mean'),
+        ("controls.py", '"""The plain mean', '"""Some other words on the plain mean'),
         ("training.py", '"""Factor on the learning rate', '"""What the rate is multiplied by'),
         ("experiments.py", '"""The experiments:', '"""All experiments:'),
     ],
@@ -167,7 +167,7 @@ def change(path, old, new):
 def test_documentation_is_no_part_of_the_key(copied, module, old, new):
     before = provenance.code_digest(bwot_runs._MODULES)
     change(copied / module, old, new)
-    assert provenance.code_digest(bwot_runs._MODULES) == before
+    assert provenance.code_digest.__wrapped__(bwot_runs._MODULES) == before
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_documentation_is_no_part_of_the_key(copied, module, old, new):
 def test_a_changed_constant_changes_the_key(copied, module, old, new):
     before = provenance.code_digest(bwot_runs._MODULES)
     change(copied / module, old, new)
-    assert provenance.code_digest(bwot_runs._MODULES) != before
+    assert provenance.code_digest.__wrapped__(bwot_runs._MODULES) != before
 
 
 def imported(module):

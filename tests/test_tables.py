@@ -43,9 +43,9 @@ def records(make_record):
 def test_the_result_table_has_mean_deviation_and_seeds(records):
     table = tables.result_table(records)
     assert column(table, "mAP") == {
-        "untrained network": "10.00 ± 0.00",
-        "pair-wise": "71.00 ± 1.41",
-        "batch-wise OT": "81.00 ± 1.41",
+        "untrained network": "10.00 ±\N{NO-BREAK SPACE}0.00",
+        "pair-wise": "71.00 ±\N{NO-BREAK SPACE}1.41",
+        "batch-wise OT": "81.00 ±\N{NO-BREAK SPACE}1.41",
     }
     assert column(table, "seeds finished")["batch-wise OT"] == "2 of 2"
     assert cells(table)[0][1:8] == ["NN", "FT", "ST", "E", "DCG", "mAP", "accuracy"]
@@ -135,6 +135,14 @@ def test_a_finding_follows_the_sign_and_the_interval(make_record, differences, s
     assert f"{mean:+.2f} points" in line and line.endswith(said)
 
 
+def test_a_finding_is_one_of_the_family_and_not_of_its_interval_alone(make_record):
+    records = [make_record("bwot", seed, (0.1, 0.2, 0.5 + d)) for seed, d in enumerate((0, 0.02))]
+    records += [make_record(loss, seed, (0.1, 0.2, 0.3)) for loss in ("pairwise", "allpairs") for seed in (0, 1)]  # fmt: skip
+    line = tables.findings(records).splitlines()[2].rstrip("*")
+    assert "interval +8.29 to +33.71" in line and "p = 0.06" in line
+    assert line.endswith("no difference shown.")
+
+
 def test_findings_compare_after_the_first_and_the_last_epoch(records):
     text = tables.findings(records)
     assert "- mAP after epoch 1, batch-wise OT minus pair-wise: +0.00 points" in text
@@ -162,7 +170,7 @@ def test_findings_of_runs_that_diverged_name_no_number(make_record):
         make_record("bwot", 0, (0.1,), diverged="epoch 1, step 2", settings={"epochs": 2}),
     ]
     text = tables.findings(records)
-    assert "nan" not in text.lower() or "0 seed in common" in text
+    assert "nan" not in text.lower() and "no seed at which both finished" in text
     assert "higher" not in text and "lower" not in text
 
 
