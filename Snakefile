@@ -4,9 +4,11 @@
 #   snakemake --cores 2 --config preset=short -n    what the real thing would do, how long, how much disk
 #   snakemake --cores 2 --config preset=short       the real thing; killed, it goes on where it was
 #
-# Settings (--config NAME=VALUE): preset (quick, short, full), data (folder with the data sets), results (folder for the
-# records; book/results continues the committed ones), device (torch device). On a cluster: snakemake's executor plug-ins.
+# Settings (--config NAME=VALUE): preset (quick, short, full), datasets (mnist,cifar10), variant (what other files than the
+# published ones are), data (folder with the data sets), results (folder for the records; book/results continues the
+# committed ones), device (torch device). On a cluster: snakemake's executor plug-ins.
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from bwot import experiments, tables
 
 PYTHON = f"{sys.executable} -m"
 JUPYTER_BOOK = Path(sys.executable).with_name("jupyter-book")
-SETTINGS = {"preset": "quick", "data": "", "results": "", "device": "cpu"}
+SETTINGS = {"preset": "quick", "datasets": "mnist,cifar10", "variant": "", "data": "", "results": "", "device": "cpu"}
 if unknown := config.keys() - SETTINGS.keys():
     raise WorkflowError(f"no setting is called {', '.join(unknown)}; there are {', '.join(SETTINGS)}.")
 SETTINGS |= config
@@ -24,23 +26,30 @@ PRESET = SETTINGS["preset"]
 if PRESET not in experiments.PRESETS:
     raise WorkflowError(f"preset must be one of {', '.join(experiments.PRESETS)}, not {PRESET}.")
 RESULTS = SETTINGS["results"] or f"runs/{PRESET}"
+NOTEBOOKS = {"mnist": "images", "cifar10": "images"}  # the notebook of each data set
+DATASETS = SETTINGS["datasets"].split(",")
+if strange := set(DATASETS) - NOTEBOOKS.keys():
+    raise WorkflowError(f"no data set is called {', '.join(strange)}; there are {', '.join(NOTEBOOKS)}.")
 DATA = f"--data {SETTINGS['data']}" if SETTINGS["data"] else ""
 DATA_DIR = f"-p data_dir {Path(SETTINGS['data']).resolve()}" if SETTINGS["data"] else ""
+VARIANT = f"--variant {shlex.quote(SETTINGS['variant'])}" if SETTINGS["variant"] else ""
+OPTIONS = f"--preset {PRESET} --device {SETTINGS['device']} {DATA} {VARIANT}"
 
-NOTEBOOKS = {"mnist": "images"}  # the notebook of each data set
+# A quick page shows one way of comparing: a few seconds of each.
+QUICK = {"mnist": "", "cifar10": "-p losses '[active, bwot]' -p comparisons '[tuned]'"}
 CODE = [str(path) for path in sorted(Path("bwot").rglob("*.py"))]
 BOOK = sorted(f"book/{path}" for path in glob_wildcards("book/{path,(?!_build|executed|pages|extension/.*__pycache__).*}").path)
-REAL_PAGES = expand("book/pages/{dataset}.ipynb", dataset=NOTEBOOKS)
+COMMITTED = [page for page in expand("book/pages/{dataset}.ipynb", dataset=NOTEBOOKS) if Path(page).exists()]
 QUICK_PAGES = expand("book/executed/{page}.ipynb", page=["hard_samples", *NOTEBOOKS])
 
 
 def records_of(dataset):
-    runs = experiments.grid(PRESET, experiments.LOSSES, dataset=dataset)
-    return [f"{RESULTS}/{run.dataset}/{run.loss}-seed{run.seed}.json" for run in runs]
+    return [f"{RESULTS}/{dataset}/{name}.json" for name in experiments.campaign(PRESET)]
 
 
 # Asked for by name: a page that is there, as in a fresh checkout, would not ask for records that are not.
-RUNS = [] if PRESET == "quick" else [path for dataset in NOTEBOOKS for path in records_of(dataset)]
+RUNS = [] if PRESET == "quick" else [path for dataset in DATASETS for path in records_of(dataset)]
+REAL_PAGES = COMMITTED if PRESET == "quick" else expand("book/pages/{dataset}.ipynb", dataset=DATASETS)
 
 
 localrules: book
@@ -75,36 +84,83 @@ rule quick_page:
         dataset="|".join(NOTEBOOKS),
     params:
         notebook=lambda wildcards: NOTEBOOKS[wildcards.dataset],
+        shown=lambda wildcards: QUICK[wildcards.dataset],
     shell:
-        "{PYTHON} bwot page {params.notebook} -p dataset {wildcards.dataset} -p preset quick --output {output}"
+        "{PYTHON} bwot page {params.notebook} -p dataset {wildcards.dataset} -p preset quick {params.shown} --output {output}"
 
 
 if PRESET != "quick":
 
+    wildcard_constraints:
+        dataset="|".join(NOTEBOOKS),
+        loss="|".join((*experiments.LOSSES, *experiments.ZERO_LINES)),
+        seed=r"\d+",
+
+
     rule data:
         output:
             touch("runs/data/{dataset}.ok"),
+        params:  # nobody can fetch what only its owner has a name for
+            command=lambda wildcards: "verify" if VARIANT else f"download {wildcards.dataset}",
         shell:
-            "{PYTHON} bwot data download {wildcards.dataset} {DATA}"
+            "{PYTHON} bwot data {params.command} {DATA}"
+
+
+    rule tune:
+        input:
+            ancient("runs/data/{dataset}.ok"),
+        output:
+            RESULTS + "/{dataset}/tuning/{loss}.json",
+        log:
+            f"runs/logs/{PRESET}-{{dataset}}-tune-{{loss}}.log",
+        resources:
+            gpu=int(SETTINGS["device"] != "cpu"),
+        shell:
+            "{PYTHON} bwot tune images --dataset {wildcards.dataset} --loss {wildcards.loss} {OPTIONS} --output {output} "
+            ">{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
 
     rule run:
         input:
             ancient("runs/data/{dataset}.ok"),
         output:
             RESULTS + "/{dataset}/{loss}-seed{seed}.json",
-        wildcard_constraints:
-            loss="|".join(experiments.LOSSES),
-            seed=r"\d+",
         log:
             f"runs/logs/{PRESET}-{{dataset}}-{{loss}}-{{seed}}.log",
         benchmark:
             f"runs/logs/{PRESET}-{{dataset}}-{{loss}}-{{seed}}.tsv"
         resources:
             gpu=int(SETTINGS["device"] != "cpu"),
+        params:
+            how="",
         shell:
-            "{PYTHON} bwot run images --dataset {wildcards.dataset} --preset {PRESET} --loss {wildcards.loss} "
-            "--seed {wildcards.seed} --device {SETTINGS[device]} {DATA} --output {output} >{log} 2>&1 "
-            "|| {{ cat {log} >&2; exit 1; }}"
+            "{PYTHON} bwot run images --dataset {wildcards.dataset} --loss {wildcards.loss} --seed {wildcards.seed} {OPTIONS} "
+            "{params.how} --output {output} >{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+    use rule run as tuned_run with:
+        input:
+            ancient("runs/data/{dataset}.ok"), tuning=RESULTS + "/{dataset}/tuning/{loss}.json",
+        output:
+            RESULTS + "/{dataset}/tuned/{loss}-seed{seed}.json",
+        log:
+            f"runs/logs/{PRESET}-{{dataset}}-tuned-{{loss}}-{{seed}}.log",
+        benchmark:
+            f"runs/logs/{PRESET}-{{dataset}}-tuned-{{loss}}-{{seed}}.tsv"
+        params:
+            how=lambda wildcards, input: f"--tuned {input.tuning}",
+
+
+    use rule run as published_run with:
+        output:
+            RESULTS + "/{dataset}/as-published/{loss}-seed{seed}.json",
+        log:
+            f"runs/logs/{PRESET}-{{dataset}}-as-published-{{loss}}-{{seed}}.log",
+        benchmark:
+            f"runs/logs/{PRESET}-{{dataset}}-as-published-{{loss}}-{{seed}}.tsv"
+        params:
+            how="--as-published",
+
 
     rule real_page:
         input:
@@ -114,8 +170,11 @@ if PRESET != "quick":
         params:
             notebook=lambda wildcards: NOTEBOOKS[wildcards.dataset],
             results=Path(RESULTS).resolve(),
+            losses=f"[{', '.join(experiments.LOSSES)}]",
+            variant=f"-p variant {shlex.quote(SETTINGS['variant'])}" if VARIANT else "",
         shell:
-            "{PYTHON} bwot page {params.notebook} -p dataset {wildcards.dataset} -p preset {PRESET} {DATA_DIR} "
+            "{PYTHON} bwot page {params.notebook} -p dataset {wildcards.dataset} -p preset {PRESET} {DATA_DIR} {params.variant} "
+            "-p losses '{params.losses}' -p comparisons '[tuned, common, as published]' "
             "-p device {SETTINGS[device]} -p results_dir {params.results} --output {output}"
 
 

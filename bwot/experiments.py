@@ -213,6 +213,20 @@ def grid(
     ]
 
 
+def campaign(preset: str) -> list[str]:
+    """Names of all records of a data set at a preset: each loss tuned and at the common rate, the authors' settings, zero lines.
+
+    >>> campaign("full")[0]
+    'tuned/pairwise-seed0'
+    """
+    seeds = PRESETS[preset]["seeds"]
+    names = [
+        f"{way}{loss}-seed{seed}" for way in ("tuned/", "") for loss in LOSSES for seed in seeds
+    ]
+    names += [f"as-published/bwot-seed{seed}" for seed in seeds]
+    return names + ["pixels-seed0"] + [f"untrained-seed{seed}" for seed in seeds]
+
+
 def settings_of(record: Record) -> Images | None:
     """The settings of a record; None where they are no longer understood. Later settings have their defaults."""
     try:

@@ -13,7 +13,6 @@ import nbformat
 
 from bwot.paths import PROJECT, runs_root
 
-
 DATASET_TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
 

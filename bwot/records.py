@@ -71,6 +71,11 @@ def read_record(path: str | Path) -> Record:
     return Record(**content)
 
 
+def find_records(folder: Path) -> list[Path]:
+    """The files of all records below a folder: their names end in ``-seed`` and a number."""
+    return sorted(folder.rglob("*-seed*.json"))
+
+
 def _refuse_constant(name):
     raise ValueError(f"{name} is no finite number")
 

@@ -24,7 +24,7 @@ from bwot.experiments import DATASETS, Images, build_loss, build_network, load_d
 from bwot.losses import NonFiniteError
 from bwot.paths import runs_root
 from bwot.published import PLOTTED_EPOCHS
-from bwot.records import Record, pack, read_record, write_atomically, write_record
+from bwot.records import Record, find_records, pack, read_record, write_atomically, write_record
 
 SVC_SAMPLES = 10_000
 """Training images that the accuracy is fitted on; the authors fit it on all of them, which takes an hour a run."""
@@ -72,7 +72,7 @@ def run(
 
 
 def _finished(folder, settings, data_sha256):
-    for path in sorted(folder.rglob("*-seed*.json")):
+    for path in find_records(folder):
         record = read_record(path)
         same = record.dataset["sha256"] == data_sha256 and settings_of(record) == settings
         if same and staleness(record) is None:

@@ -12,9 +12,9 @@ from bwot.experiments import Images, build_network, grid
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"dataset": "imagenet"}, "dataset must be one of mnist, not 'imagenet'"),
+        ({"dataset": "imagenet"}, "dataset must be one of mnist, cifar10, not 'imagenet'"),
         ({"preset": "fast"}, "preset must be one of quick, short, full, not 'fast'"),
-        ({"loss": "ot"}, "loss must be one of pairwise, allpairs, bwot, not 'ot'"),
+        ({"loss": "ot"}, "loss must be one of pairwise, allpairs, active"),
         ({"head": "big"}, "head must be one of paper, code, not 'big'"),
         ({"epochs": 0}, "epochs must be at least 1, not 0"),
         ({"epochs": 2.5}, "epochs must be a whole number, not 2.5"),

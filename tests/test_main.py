@@ -34,7 +34,7 @@ def asked(monkeypatch, make_record):
     """What ``run`` is called with, instead of running."""
     calls = []
 
-    def run(settings, data_dir, device, report):
+    def run(settings, data_dir, device, report, tuning):
         calls.append((settings, data_dir, device))
         return make_record(values=(0.1, 0.5))
 
@@ -74,7 +74,7 @@ def test_wrong_usage_exits_with_2_and_names_what_is_wrong(capsys, arguments, nam
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("--dataset cifar", "dataset must be one of mnist, not 'cifar'"),
+        ("--dataset cifar", "dataset must be one of mnist, cifar10, not 'cifar'"),
         ("--epochs 0", "epochs must be at least 1, not 0"),
         ("--seed -1", "seed must be at least 0, not -1"),
         ("--margin -2", "margin must be positive and finite, not -2.0"),
@@ -118,7 +118,7 @@ def test_options_become_settings(asked, capsys):
 
 def test_the_preset_gives_what_is_not_asked_for(asked):
     main(["run", "images"])
-    assert asked[0][0] == Images(epochs=8)
+    assert asked[0][0] == Images(epochs=experiments.PRESETS["quick"]["epochs"])
 
 
 # ------------------------------------------------------------------------------ runs

@@ -73,7 +73,7 @@ def test_every_figure_has_alternative_text_and_a_caption(notebook):
 @pytest.mark.parametrize(
     "module, constant, other",
     [
-        ("losses.py", "(-self.gamma *", "(-0.5 * self.gamma *"),
+        ("losses.py", "(-gamma * error", "(-0.5 * gamma * error"),
         ("losses.py", "iterations: int = 50", "iterations: int = 1"),
     ],
 )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from bwot.paths import PROJECT
-from bwot.records import read_record, unpack, validate
+from bwot.records import find_records, read_record, unpack, validate
 from bwot.runs import staleness
 
-RECORDS = sorted((PROJECT / "book" / "results").rglob("*.json"))
+RECORDS = find_records(PROJECT / "book" / "results")
 
 
 @pytest.fixture(params=RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -32,22 +32,40 @@ def test_it_was_made_by_committed_code(record):
     assert len(record.provenance["commit"]) == 40 and record.provenance["dirty"] is False
 
 
-@pytest.mark.parametrize("dataset", sorted({path.parent.name for path in RECORDS}))
-def test_every_number_of_the_executed_page_comes_from_the_records(dataset):
-    """The page shows each record's commit and the scores that its tables are made of."""
-    from bwot import tables
+PAGES = sorted((PROJECT / "book" / "pages").glob("*.ipynb"))
 
-    records = [read_record(path) for path in RECORDS if path.parent.name == dataset]
-    page = nbformat.read(PROJECT / "book" / "pages" / f"{dataset}.ipynb", as_version=4)
-    shown = json.dumps(
-        [output for cell in page.cells for output in cell.get("outputs", [])], ensure_ascii=False
-    )
-    order = {"pairwise": 0, "allpairs": 1, "bwot": 2}
-    records.sort(key=lambda record: (order[record.loss["name"]], record.seed))
-    for table in (
-        tables.result_table,
-        tables.authors_section,
-        tables.findings,
-        tables.provenance_table,
-    ):
-        assert json.dumps(table(records), ensure_ascii=False)[1:-1] in shown, table.__name__
+
+def records_in(folder, losses):
+    """The records of some losses in a folder, in the order in which the notebook makes them."""
+    found = [read_record(path) for path in sorted(folder.glob("*-seed*.json"))]
+    found = [record for record in found if record.loss["name"] in losses]
+    return sorted(found, key=lambda record: (losses.index(record.loss["name"]), record.seed))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_number_of_the_executed_page_comes_from_the_records(page):
+    """The page shows each record's commit and the scores that its tables are made of."""
+    from bwot import findings, tables
+
+    content = nbformat.read(page, as_version=4)
+    outputs = [output for cell in content.cells for output in cell.get("outputs", [])]
+    shown = json.dumps(outputs, ensure_ascii=False)
+    given = {}
+    for cell in content.cells:
+        if set(cell.metadata.get("tags", [])) & {"parameters", "injected-parameters"}:
+            exec(cell.source, given)
+    results = PROJECT / "book" / "results" / page.stem
+    folders = {
+        "common": results,
+        "tuned": results / "tuned",
+        "as published": results / "as-published",
+    }
+    groups = {name: records_in(folders[name], given["losses"]) for name in given["comparisons"]}
+    zero_lines = records_in(results, ["pixels", "untrained"])
+    main = groups[given["comparisons"][0]]
+    everything = [record for group in (*groups.values(), zero_lines) for record in group]
+    expected = [tables.result_table(group, zero_lines) for group in groups.values()]
+    expected += [tables.authors_section(groups.get("as published", main)), findings.points(main)]
+    expected += [findings.headline(groups), tables.provenance_table(everything)]
+    for text in expected:
+        assert json.dumps(text, ensure_ascii=False)[1:-1] in shown, text
