@@ -171,7 +171,8 @@ def provenance_table(records: Sequence[Record]) -> str:
             for r in records
         ],
         "device": [
-            f"{r.provenance['device']}, {r.provenance['threads']} thread(s)" for r in records
+            f"{r.provenance['device']}, {r.provenance['threads']} thread(s), convolutions in {r.provenance.get('precision', 'float32')}"
+            for r in records
         ],
         "seconds": [f"{sum(r.provenance['seconds'] for r in records):.0f} in all"],
         "started": [min(r.provenance["started"] for r in records)],

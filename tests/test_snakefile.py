@@ -27,19 +27,35 @@ def test_a_dry_run_of_the_real_thing_names_every_run_and_says_how_long(tmp_path)
     assert done.returncode == 0, done.stderr
     told = done.stdout + done.stderr
     for loss in LOSSES:
+        assert f"{results}/cifar10/tuning/{loss}.json" in told
         for seed in PRESETS["short"]["seeds"]:
-            assert f"{results}/mnist/{loss}-seed{seed}.json" in told
+            for way in ("", "tuned/"):
+                assert f"{results}/mnist/{way}{loss}-seed{seed}.json" in told
     assert "core-hours" in told and "GB" in told
 
 
 @pytest.mark.parametrize(
     "setting, named",
-    [("prest=short", "preset, data, results, device"), ("preset=shrt", "quick, short, full")],
+    [
+        ("prest=short", "preset, datasets, variant, data, results, device"),
+        ("preset=shrt", "quick, short, full"),
+    ],
 )
 def test_a_mistyped_setting_is_refused_with_the_names_there_are(setting, named):
     done = snakemake("-n", "book", "--config", setting)
     assert done.returncode != 0
     assert named in done.stdout + done.stderr
+
+
+def test_one_data_set_of_another_variant_can_be_asked_for(tmp_path):
+    asked = ["preset=short", f"results={tmp_path}", "datasets=cifar10", "variant=a copy of mine"]
+    done = snakemake("-n", "-p", "book", "--config", *asked)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout + done.stderr
+    assert "--variant 'a copy of mine'" in told and "bwot data verify" in told
+    assert f"{tmp_path}/mnist" not in told
+    refused = snakemake("-n", "book", "--config", "datasets=cifar")
+    assert refused.returncode != 0 and "mnist, cifar10" in refused.stdout + refused.stderr
 
 
 def test_a_failing_notebook_stops_no_other_and_is_kept(tmp_path):

@@ -202,7 +202,7 @@ def test_one_seed_in_common_has_no_interval():
 def test_provenance_says_once_what_all_runs_share(records):
     rows = dict(cells(tables.provenance_table(records))[1:])
     assert rows["losses"] == "pairwise, bwot" and rows["seeds"] == "0, 1"
-    assert rows["commit"] == "`0123456789`" and rows["device"] == "cpu, 1 thread(s)"
+    assert rows["commit"] == "`0123456789`" and rows["device"] == "cpu, 1 thread(s), convolutions in float32"
     assert rows["seconds"] == "2400 in all" and "SHA-256 `0000000000000000…`" in rows["data"]
 
 
@@ -238,11 +238,14 @@ def project(tmp_path, monkeypatch):
 def test_the_forecast_multiplies_the_committed_seconds_an_epoch(project, make_record):
     for seed in (0, 1):  # 600 s for 2 epochs each
         write_record(
-            make_record("bwot", seed), project / "book" / "results" / "mnist" / f"bwot-{seed}.json"
+            make_record("bwot", seed),
+            project / "book" / "results" / "mnist" / f"bwot-seed{seed}.json",
         )
-    text = tables.forecast("short")  # 3 losses x 3 seeds x 10 epochs x 300 s
-    assert "mnist: 9 runs, 7.5 core-hours, 0.2 GB" in text
-    assert "mnist: 15 runs, 62.5 core-hours, 0.4 GB" in tables.forecast("full")
+    text = tables.forecast(
+        "short"
+    )  # (8 losses x 2 ways + 1 as published) x 3 seeds x 10 epochs + 8 x 25 to tune, x 300 s
+    assert "mnist: 51 runs, 59.2 core-hours, 1.3 GB" in text
+    assert "mnist: 85 runs, 370.8 core-hours, 2.1 GB" in tables.forecast("full")
 
 
 def test_the_forecast_of_the_embedded_data_needs_no_record(project):
