@@ -36,7 +36,7 @@ VARIANT = f"--variant {shlex.quote(SETTINGS['variant'])}" if SETTINGS["variant"]
 OPTIONS = f"--preset {PRESET} --device {SETTINGS['device']} {DATA} {VARIANT}"
 
 # A quick page shows one way of comparing: a few seconds of each.
-QUICK = {"mnist": "", "cifar10": "-p losses '[active, bwot]' -p comparisons '[tuned]'"}
+QUICK = {"mnist": "", "cifar10": "-p losses '[rowsoftmax, bwot]' -p comparisons '[tuned]'"}
 CODE = [str(path) for path in sorted(Path("bwot").rglob("*.py"))]
 BOOK = sorted(f"book/{path}" for path in glob_wildcards("book/{path,(?!_build|executed|pages|extension/.*__pycache__).*}").path)
 COMMITTED = [page for page in expand("book/pages/{dataset}.ipynb", dataset=NOTEBOOKS) if Path(page).exists()]

@@ -161,10 +161,7 @@ def provenance_table(records: Sequence[Record]) -> str:
         ],
         "losses": [r.loss["name"] for r in records],
         "seeds": [r.seed for r in records],
-        "settings": [
-            ", ".join(f"{k} {v}" for k, v in r.settings.items() if k not in ("loss", "seed"))
-            for r in records
-        ],
+        "settings": [_settings(records)],
         "commit": [_commit(r) for r in records],
         "versions": [
             f"Python {r.provenance['python']}, torch {r.provenance['torch']}, NumPy {r.provenance['numpy']}"
@@ -182,6 +179,19 @@ def provenance_table(records: Sequence[Record]) -> str:
         for name, values in facts.items()
     ]
     return "\n".join(["| Provenance | |", "|---|---|", *lines])
+
+
+def _settings(records):
+    """Every setting once; where runs differ in one, all its values."""
+    values = {}
+    for record in records:
+        for name, value in record.settings.items():
+            values.setdefault(name, {})[str(value)] = None
+    return ", ".join(
+        f"{name} {' or '.join(each)}"
+        for name, each in values.items()
+        if name not in ("loss", "seed")
+    )
 
 
 def _commit(record):

@@ -76,14 +76,9 @@ def tune(
         report(f"rate {point[0]:g}  margin {point[1]:g}  {epochs} epochs  {outcome}")
         return cell
 
-    points = [
-        (rate, margin)
-        for rate in PRESETS[settings.preset]["rates"]
-        for margin in (
-            PRESETS[settings.preset]["margins"] if has_margin(settings) else (settings.margin,)
-        )
-    ]
-    grid = halve(try_point, points, stages, has_margin(settings))
+    margins = PRESETS[settings.preset]["margins"] if has_margin(settings) else (settings.margin,)
+    points = [(rate, margin) for rate in PRESETS[settings.preset]["rates"] for margin in margins]
+    grid = halve(try_point, points, stages, margins=len(margins) > 1)
     best = max(grid.values(), key=_score)
     return {
         "criterion": CRITERION,

@@ -202,7 +202,10 @@ def test_one_seed_in_common_has_no_interval():
 def test_provenance_says_once_what_all_runs_share(records):
     rows = dict(cells(tables.provenance_table(records))[1:])
     assert rows["losses"] == "pairwise, bwot" and rows["seeds"] == "0, 1"
-    assert rows["commit"] == "`0123456789`" and rows["device"] == "cpu, 1 thread(s), convolutions in float32"
+    assert (
+        rows["commit"] == "`0123456789`"
+        and rows["device"] == "cpu, 1 thread(s), convolutions in float32"
+    )
     assert rows["seconds"] == "2400 in all" and "SHA-256 `0000000000000000…`" in rows["data"]
 
 
