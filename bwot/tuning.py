@@ -176,7 +176,8 @@ def _try(settings, epochs, data, device):
     path = folder / "cell.json"
     if path.exists():
         cell = json.loads(path.read_text())
-        if "diverged" in cell or cell["epochs"] == epochs:
+        # what diverged in the second stage was sound in the first: asked again for that, it says so again
+        if cell["epochs"] == epochs or ("diverged" in cell and cell["epochs"] < epochs):
             return cell
     train = Split(data.train.images.to(device), data.train.labels.to(device))
     bfloat16 = precision(settings, device) == "bfloat16"
