@@ -112,10 +112,13 @@ def halve(
     """
     grid = {point: try_point(point, stages[0]) for point in points}
     _climb(grid, try_point, stages[0], margins)
-    third = sorted(grid, key=lambda point: _score(grid[point]), reverse=True)[: -(-len(grid) // 3)]
-    for point in third:
-        if "map" in grid[point]:
+    ranked = sorted(grid, key=lambda point: _score(grid[point]), reverse=True)
+    ranked = [point for point in ranked if "map" in grid[point]]
+    third, finished = -(-len(grid) // 3), 0
+    for place, point in enumerate(ranked):
+        if place < third or not finished:  # where all of the third diverge, the next best
             grid[point] = try_point(point, stages[1])
+            finished += "map" in grid[point]
     _climb(grid, try_point, stages[1], margins)
     return grid
 
