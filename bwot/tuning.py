@@ -14,7 +14,7 @@ import torch
 
 from bwot import metrics, provenance, training
 from bwot.data.images import Split
-from bwot.experiments import PRESETS, Images, build_loss, build_network, load_data
+from bwot.experiments import PRESETS, ZERO_LINES, Images, build_loss, build_network, load_data
 from bwot.paths import runs_root
 from bwot.records import write_atomically
 from bwot.runs import cache_key, precision, schedule_of
@@ -57,8 +57,12 @@ def tune(
 
     Raises:
         FileNotFoundError, ValueError: as :func:`bwot.runs.run`.
-        TuningError: where training diverges at every point, or ``results_dir`` has a file that is no result.
+        TuningError: where training diverges at every point, where there is nothing to tune (a zero line, the published
+            settings), or ``results_dir`` has a file that is no result.
     """
+    if settings.as_published or settings.loss in ZERO_LINES:
+        what = "the published settings" if settings.as_published else settings.loss
+        raise TuningError(f"{what}: there is no learning rate to tune.")
     data = load_data(settings, data_dir)
     if results_dir:
         path = Path(results_dir) / settings.dataset / "tuning" / f"{settings.loss}.json"
