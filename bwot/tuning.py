@@ -84,7 +84,7 @@ def tune(
         (rate, margin)
         for rate in PRESETS[settings.preset]["rates"]
         for margin in (
-            PRESETS[settings.preset]["margins"] if has_margin(settings) else (settings.margin,)
+            PRESETS[settings.preset]["margins"] if has_margin(settings) else (Images.margin,)
         )
     ]
     grid = halve(try_point, points, stages, has_margin(settings))
