@@ -238,6 +238,8 @@ def read_tuning(path: str | Path, settings: Images, data_sha256: str) -> dict | 
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         found = {name: content[name] for name in ("criterion", "seed", "chosen", "grid")}
         of = Images(**content["settings"])
+        found["chosen"] = {name: found["chosen"][name] for name in ("learning_rate", "margin")}
+        replace(of, **found["chosen"])  # refuses what is no rate or no margin
         same = content["sha256"] == data_sha256
     except (ValueError, KeyError, TypeError) as error:
         raise TuningError(
