@@ -160,8 +160,8 @@ def _neighbours(point, margins):
 
 
 def _round(value):
-    """Four digits, so that going up and down again comes back to the same point."""
-    return float(f"{value:.4g}")
+    """Ten digits, so that going up and down again comes back to the same point."""
+    return float(f"{value:.10g}")
 
 
 def _score(cell):
