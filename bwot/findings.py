@@ -157,7 +157,7 @@ def _weighting(records, last):
     lines = [
         f"- The plan put {percent(share)} % of its weight on pairs with an error after epoch {last}"
     ]
-    if plain:
+    if summarise(plain, "mass_on_active", last).n:
         lines[0] += (
             f"; the uniform weights of the network trained with the all-pairs mean put {percent(summarise(plain, 'mass_on_active', last))} % there"
         )
