@@ -43,14 +43,8 @@ TITLES = {loss: title for loss, (title, _) in _LOOKS.items()}
 MARKERS = {loss: marker for loss, (_, marker) in _LOOKS.items()}
 COLOURS = dict(zip(_LOOKS, seaborn.color_palette("colorblind").as_hex(), strict=True))
 SCORE_NAMES = {
-    "nn": "NN",
-    "ft": "FT",
-    "st": "ST",
-    "e": "E",
-    "dcg": "DCG",
-    "map": "mAP",
-    "accuracy": "accuracy",
-}
+    "nn": "NN", "ft": "FT", "st": "ST", "e": "E", "dcg": "DCG", "map": "mAP", "accuracy": "accuracy",
+}  # fmt: skip
 HEAT = "viridis"
 WRONG = "#d55e00"
 

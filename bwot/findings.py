@@ -38,32 +38,35 @@ def headline(comparisons: Mapping[str, Sequence[Record]]) -> str:
     losses = [loss for loss in losses_in(records) if summarise(of_loss(records, loss), "map").n]
     if "bwot" not in losses or len(losses) < 2:
         return ""
-    best = max(losses, key=lambda loss: summarise(of_loss(records, loss), "map").mean)
-    epochs = records[0].settings["epochs"]
-    ranking = f"{TITLES[best]} ends highest in mAP ({percent(summarise(of_loss(records, best), 'map'))} %)"
+    means = {loss: summarise(of_loss(records, loss), "map") for loss in losses}
+    best = max(losses, key=lambda loss: means[loss].mean)
+    ours = {each.second: each for each in paired_differences(records, "bwot", "map")}
+    ranking = f"{TITLES[best]} ends highest in mAP ({percent(means[best])} %)"
     if best != "bwot":
         ranking += (
-            f"; {TITLES['bwot']} reaches {percent(summarise(of_loss(records, 'bwot'), 'map'))} %"
+            f", {TITLES['bwot']} at {percent(means['bwot'])} % (difference {_short(ours[best])})"
         )
-    sentences = [f"With {HOW[how]}, after {epochs} epochs, {ranking}."]
-    differences = {each.second: each for each in paired_differences(records, "bwot", "map")}
-    without = [differences[loss] for loss in WEIGHT_WITHOUT_TRANSPORT if loss in differences]
+    sentences = [f"With {HOW[how]}, after {records[0].settings['epochs']} epochs, {ranking}."]
+    without = [loss for loss in WEIGHT_WITHOUT_TRANSPORT if loss in ours and loss != best]
     if without:
+        told = "; ".join(f"{_short(ours[loss])} against {TITLES[loss]}" for loss in without)
+        sentences.append(f"What transport adds to hard weighting, in points: {told}.")
+    if "allpairs" in ours and best != "allpairs":
+        sentences.append(f"Against the plain mean over all pairs: {_short(ours['allpairs'])}.")
+    if how == "common":
         sentences.append(
-            f"What transport adds to hard weighting: {'; '.join(map(_short, without))}."
+            "At one rate for all, the loss with the longer gradient takes the longer steps: this does not compare the losses "
+            "at their best."
         )
-    if "allpairs" in differences:
-        sentences.append(
-            f"Against the plain mean over all pairs: {_short(differences['allpairs'])}."
-        )
+    if max(summary.n for summary in means.values()) < 2:
+        sentences.append("One seed decides nothing.")
     return f":::{{admonition}} In a hurry\n:class: tip\n{' '.join(sentences)}\n:::"
 
 
 def _short(difference):
-    if not difference.n:
-        return f"no seed at which {TITLES[difference.second]} finished too"
-    mean = f"{100 * difference.mean:+.2f} points of mAP against {TITLES[difference.second]}"
-    return f"{mean} ({said(difference)})"
+    return (
+        f"{100 * difference.mean:+.2f}, {said(difference)}" if difference.n else "no seed in common"
+    )
 
 
 def said(difference: Difference) -> str:
@@ -157,7 +160,7 @@ def _weighting(records, last):
     lines = [
         f"- The plan put {percent(share)} % of its weight on pairs with an error after epoch {last}"
     ]
-    if plain:
+    if summarise(plain, "mass_on_active", last).n:
         lines[0] += (
             f"; the uniform weights of the network trained with the all-pairs mean put {percent(summarise(plain, 'mass_on_active', last))} % there"
         )

@@ -30,6 +30,7 @@ def _curve(percent: tuple[float, ...], reading_error: float) -> Curve:
 IMAGE_SETTINGS = {
     "form": "images", "margin": 5.0, "lam": 0.01, "gamma": 10.0, "iterations": 30, "plan_gradient": "kernel",
     "learning_rate": 0.2, "decay": 0.95, "momentum": 0.9, "batch_size": 128, "head": "code",
+    "normalise_gradient": False,
 }  # fmt: skip
 """Settings of the authors' 2D code (run.py, inference.py); the pixels are in [0, 1]."""
 

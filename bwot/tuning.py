@@ -14,7 +14,7 @@ import torch
 
 from bwot import metrics, provenance, training
 from bwot.data.images import Split
-from bwot.experiments import PRESETS, Images, build_loss, build_network, load_data
+from bwot.experiments import PRESETS, ZERO_LINES, Images, build_loss, build_network, load_data
 from bwot.paths import runs_root
 from bwot.records import write_atomically
 from bwot.runs import cache_key, precision, schedule_of
@@ -57,8 +57,12 @@ def tune(
 
     Raises:
         FileNotFoundError, ValueError: as :func:`bwot.runs.run`.
-        TuningError: where training diverges at every point, or ``results_dir`` has a file that is no result.
+        TuningError: where training diverges at every point, where there is nothing to tune (a zero line, the published
+            settings), or ``results_dir`` has a file that is no result.
     """
+    if settings.as_published or settings.loss in ZERO_LINES:
+        what = "the published settings" if settings.as_published else settings.loss
+        raise TuningError(f"{what}: there is no learning rate to tune.")
     data = load_data(settings, data_dir)
     if results_dir:
         path = Path(results_dir) / settings.dataset / "tuning" / f"{settings.loss}.json"
@@ -76,7 +80,7 @@ def tune(
         report(f"rate {point[0]:g}  margin {point[1]:g}  {epochs} epochs  {outcome}")
         return cell
 
-    margins = PRESETS[settings.preset]["margins"] if has_margin(settings) else (settings.margin,)
+    margins = PRESETS[settings.preset]["margins"] if has_margin(settings) else (Images.margin,)
     points = [(rate, margin) for rate in PRESETS[settings.preset]["rates"] for margin in margins]
     grid = halve(try_point, points, stages, margins=len(margins) > 1)
     best = max(grid.values(), key=_score)
@@ -107,10 +111,13 @@ def halve(
     """
     grid = {point: try_point(point, stages[0]) for point in points}
     _climb(grid, try_point, stages[0], margins)
-    third = sorted(grid, key=lambda point: _score(grid[point]), reverse=True)[: -(-len(grid) // 3)]
-    for point in third:
-        if "map" in grid[point]:
+    ranked = sorted(grid, key=lambda point: _score(grid[point]), reverse=True)
+    ranked = [point for point in ranked if "map" in grid[point]]
+    third, finished = -(-len(grid) // 3), 0
+    for place, point in enumerate(ranked):
+        if place < third or not finished:  # where all of the third diverge, the next best
             grid[point] = try_point(point, stages[1])
+            finished += "map" in grid[point]
     _climb(grid, try_point, stages[1], margins)
     return grid
 
@@ -148,8 +155,8 @@ def _neighbours(point, margins):
 
 
 def _round(value):
-    """Four digits, so that going up and down again comes back to the same point."""
-    return float(f"{value:.4g}")
+    """Ten digits, so that going up and down again comes back to the same point."""
+    return float(f"{value:.10g}")
 
 
 def _score(cell):
@@ -171,7 +178,8 @@ def _try(settings, epochs, data, device):
     path = folder / "cell.json"
     if path.exists():
         cell = json.loads(path.read_text())
-        if "diverged" in cell or cell["epochs"] == epochs:
+        # what diverged in the second stage was sound in the first: asked again for that, it says so again
+        if cell["epochs"] == epochs or ("diverged" in cell and cell["epochs"] < epochs):
             return cell
     train = Split(data.train.images.to(device), data.train.labels.to(device))
     bfloat16 = precision(settings, device) == "bfloat16"
@@ -225,6 +233,8 @@ def read_tuning(path: str | Path, settings: Images, data_sha256: str) -> dict | 
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         found = {name: content[name] for name in ("criterion", "seed", "chosen", "grid")}
         of = Images(**content["settings"])
+        found["chosen"] = {name: found["chosen"][name] for name in ("learning_rate", "margin")}
+        replace(of, **found["chosen"])  # refuses what is no rate or no margin
         same = content["sha256"] == data_sha256
     except (ValueError, KeyError, TypeError) as error:
         raise TuningError(

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from bwot.experiments import Images, build_network, grid
+from bwot.experiments import Images, build_loss, build_network, grid
 
 
 @pytest.mark.parametrize(
@@ -81,3 +81,59 @@ def test_every_loss_starts_from_the_same_network_at_a_seed():
     assert torch.equal(start(loss="bwot"), start(loss="pairwise"))
     assert torch.equal(start(loss="bwot"), start(loss="allpairs", learning_rate=0.5))
     assert not torch.equal(start(seed=0), start(seed=1))
+
+
+# ------------------------------------------------------------------------------ zero lines, as published
+
+
+@pytest.mark.parametrize("loss", ["pixels", "untrained"])
+def test_a_zero_line_is_not_trained_whatever_is_asked(loss):
+    assert Images(loss=loss).epochs == 0 == Images(loss=loss, epochs=7).epochs
+
+
+def test_pixels_are_their_own_embedding():
+    images = torch.rand(3, 1, 8, 8)
+    network = build_network(Images(loss="pixels"), 1, 8)
+    assert torch.equal(network(images), images.reshape(3, 64)) and not list(network.parameters())
+
+
+def test_the_untrained_network_is_the_one_that_others_start_from():
+    images = torch.rand(3, 1, 8, 8)
+    ours, theirs = (
+        build_network(Images(loss=loss, seed=2), 1, 8) for loss in ("untrained", "bwot")
+    )
+    assert torch.equal(ours(images), theirs(images))
+
+
+def test_as_published_every_setting_is_the_authors():
+    given = Images(as_published=True, learning_rate=0.5, margin=1.0, head="paper", seed=4, normalise_gradient=True)  # fmt: skip
+    assert given == Images(
+        as_published=True, seed=4, form="images", margin=5.0, lam=0.01, gamma=10.0, iterations=30, plan_gradient="kernel",
+        learning_rate=0.2, decay=0.95, momentum=0.9, batch_size=128, head="code", normalise_gradient=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"as_published": True, "loss": "pairwise"}, "as published there is the loss bwot only"),
+        ({"as_published": 1}, "as_published must be true or false, not 1"),
+        ({"normalise_gradient": "yes"}, "normalise_gradient must be true or false, not 'yes'"),
+        ({"normalise_gradient": True, "loss": "cross-entropy"}, "gradient of cross-entropy is not"),
+        ({"normalise_gradient": True, "loss": "pixels"}, "gradient of pixels is not one of pairs"),
+    ],
+)
+def test_quirks_that_cannot_be_are_refused(untyped, given, message):
+    with pytest.raises(ValueError, match=message):
+        untyped(**given)
+
+
+def test_a_classifier_starts_from_the_seed_alone():
+    def start(seed):
+        torch.manual_seed(seed + 10)
+        return build_loss(Images(loss="cross-entropy", seed=seed)).classifier.weight
+
+    assert start(0).shape == (10, 256)
+    torch.manual_seed(99)
+    assert torch.equal(start(0), build_loss(Images(loss="cross-entropy")).classifier.weight)
+    assert not torch.equal(start(0), start(1))

@@ -34,3 +34,38 @@ def test_a_curve_is_the_mean_of_the_finished_seeds(make_record):
 def test_ink_turns_light_in_the_dark(make_record):
     text = figures.svg(figures.convergence([make_record("bwot", 0)]))
     assert text.index("prefers-color-scheme: dark") < text.index(figures.INK.lower(), 2000)
+
+
+def tuned(chosen, **cells):
+    """What tuning found at a rate of .01 and these margins: mAP of each, or None where it diverged."""
+    grid = [{"learning_rate": 0.01, "margin": float(name[1:]), "epochs": 1} for name in cells]
+    for cell, value in zip(grid, cells.values(), strict=True):
+        cell |= {"diverged": "epoch 1, step 2"} if value is None else {"map": value}
+    return {"chosen": {"learning_rate": 0.01, "margin": chosen}, "grid": grid}
+
+
+def test_a_tuning_grid_has_a_cross_where_training_diverged_and_a_frame_around_the_chosen():
+    figure = figures.tuning_grid({"bwot": tuned(5.0, m2=0.2, m5=0.9, m12=None)})
+    low, chosen, diverged = figure.axes[0].lines
+    assert [line.get_marker() for line in (low, chosen, diverged)] == ["s", "s", "x"]
+    assert [line.get_xydata().tolist() for line in (low, chosen, diverged)] == [
+        [[0, 0]],
+        [[0, 1]],
+        [[0, 2]],
+    ]
+    assert chosen.get_markeredgecolor() == figures.WRONG != low.get_markeredgecolor()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["20\n1 ep", "90\n1 ep"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["2", "5", "12"]
+
+
+def test_the_panels_of_a_tuning_grid_share_one_scale_of_colours():
+    names = ("bwot", "allpairs", "active", "softmax", "cross-entropy")
+    found = {name: tuned(5.0, m5=0.5, m2=0.1 * place) for place, name in enumerate(names)}
+    figure = figures.tuning_grid(found)
+    panels = [axis for axis in figure.axes if axis.get_title()]
+    assert [axis.get_title() for axis in panels] == [figures.TITLES[name] for name in names]
+    assert len({axis.lines[0].get_color() for axis in panels}) == 1  # the same mAP everywhere
+    assert panels[0].lines[1].get_color() != panels[1].lines[1].get_color()
+    assert (
+        sum(axis.axison for axis in figure.axes) == len(names) + 1
+    )  # the bar; empty panels are off

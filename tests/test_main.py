@@ -242,3 +242,68 @@ def test_parameters_of_a_page_are_read_as_papermill_reads_them(monkeypatch, fold
 def test_a_page_that_cannot_be_is_refused(folders, capsys, line, message):
     assert main([*line.split(), "--output", str(folders / "page.ipynb")]) == 1
     assert message in capsys.readouterr().err and not (folders / "page.ipynb").exists()
+
+
+# ------------------------------------------------------------------------------ tuning
+
+
+@pytest.fixture
+def tuned(folders, monkeypatch, make_record):
+    """A file of ``bwot tune`` and what ``run`` is called with."""
+    from bwot import tuning
+
+    found = {"criterion": "c", "seed": 100, "chosen": {"learning_rate": 0.04, "margin": 2.0}, "grid": []}  # fmt: skip
+    calls = []
+    monkeypatch.setattr(tuning, "tune", lambda *_, **__: found)
+    monkeypatch.setattr(runs, "run", lambda settings, *_, **given: calls.append((settings, given["tuning"])) or make_record())  # fmt: skip
+    assert main(f"tune images --loss active --output {folders}/new/active.json".split()) == 0
+    return folders / "new" / "active.json", found, calls
+
+
+def test_a_run_takes_what_tuning_chose(tuned, capsys):
+    path, found, calls = tuned
+    assert main(f"tune images --loss active --output {path}".split()) == 0
+    assert "chosen: learning_rate 0.04  margin 2" in capsys.readouterr().out
+    line = f"run images --loss active --seed 3 --epochs 2 --tuned {path}"
+    assert main(line.split()) == 0
+    assert calls == [(Images(loss="active", seed=3, epochs=2, learning_rate=0.04, margin=2.0), found)]  # fmt: skip
+    assert main("run images --loss active".split()) == 0 and calls[1][1] is None
+
+
+@pytest.mark.parametrize("other", ["--loss bwot", "--loss active --lam 5", "--loss active --normalise-gradient", "--as-published"])  # fmt: skip
+def test_the_tuning_of_something_else_is_refused(tuned, capsys, other):
+    path, _, calls = tuned
+    assert main(f"run images {other} --tuned {path}".split()) == 1
+    assert f"{path} is the tuning of other settings or data" in capsys.readouterr().err
+    assert not calls
+
+
+@pytest.mark.parametrize("content", [None, "garbage"])
+def test_a_tuning_that_cannot_be_read_is_named(tuned, capsys, content):
+    path, _, calls = tuned
+    path.unlink() if content is None else path.write_text(content)
+    assert main(f"run images --loss active --tuned {path}".split()) == 1
+    assert str(path) in capsys.readouterr().err and not calls
+
+
+def test_switches_become_settings(tuned):
+    calls = tuned[2]
+    for switches in ("--as-published", "--normalise-gradient", "--no-as-published"):
+        assert main(["run", "images", switches]) == 0
+    assert [(each.as_published, each.normalise_gradient) for each, _ in calls] == [
+        (True, False),
+        (False, True),
+        (False, False),
+    ]
+
+
+def test_a_tuning_has_to_be_written_somewhere(capsys):
+    with pytest.raises(SystemExit):
+        main(["tune", "images"])
+    assert "--output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["--loss pixels", "--as-published"])
+def test_what_cannot_be_tuned_exits_with_1(folders, capsys, what):
+    assert main(f"tune images {what} --output {folders}/x.json".split()) == 1
+    assert "no learning rate to tune" in capsys.readouterr().err

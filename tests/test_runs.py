@@ -447,3 +447,36 @@ def test_the_replay_notices_what_changes_training(monkeypatch, other):
     assert not np.allclose(
         bwot_runs.replay(settings), bwot_runs.replay(replace(settings, **other)), rtol=1e-3
     )
+
+
+# ------------------------------------------------------------------------------ zero lines, classifier, as published
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"loss": "pixels"}, {"loss": "untrained"}, {"loss": "cross-entropy", "epochs": 1}, {"as_published": True, "epochs": 1}],
+    ids=str,
+)  # fmt: skip
+def test_every_kind_of_run_leaves_a_valid_record_that_is_not_stale(small, runs, monkeypatch, given):
+    monkeypatch.undo()
+    monkeypatch.setenv("BWOT_RUNS", str(runs))
+    monkeypatch.setattr(bwot_runs, "load_data", lambda settings, data_dir=None: small)
+    record = run(Images(**given))
+    validate(record)
+    assert record.status == "finished" and staleness(record) is None
+    assert len(record.history) == 1 + record.settings["epochs"]
+    weighs = record.loss["name"] == "bwot"
+    assert ("mass_on_active" in record.history[-1]) is weighs
+    assert bool(record.replay) is bool(record.settings["epochs"])
+    network = bwot_runs.trained_network(record)
+    with np.load(runs / record.provenance["key"] / "embeddings.npz") as kept:
+        ours = training.embed(network, small.test.images).numpy()
+        assert np.array_equal(ours, kept["embeddings"])
+
+
+def test_a_tuning_is_kept_in_the_record_of_who_asks_with_it(small):
+    found = {"criterion": "c", "seed": 1, "chosen": {"learning_rate": 0.01, "margin": 5.0}, "grid": []}  # fmt: skip
+    settings = Images(loss="untrained")
+    assert run(settings).tuning is None
+    assert run(settings, tuning=found).tuning == found  # it is no part of the key
+    assert run(settings).tuning is None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bwot import standins, tables
-from bwot.comparison import Difference, Summary
+from bwot.comparison import Summary
 from bwot.records import write_record
 
 
@@ -106,74 +106,6 @@ def test_the_summary_has_the_authors_number_only_at_an_epoch_that_they_give(make
         assert column(table, "mAP, authors") == {"batch-wise OT": theirs, "all-pairs mean": "–"}
 
 
-# ------------------------------------------------------------------------------ findings
-
-
-def gap(make_record, differences):
-    """Findings from pair-wise runs and from batch-wise ones that are better by these differences."""
-    records = [make_record("pairwise", seed, (0.1, 0.2, 0.5)) for seed in range(len(differences))]
-    records += [make_record("bwot", s, (0.1, 0.2, 0.5 + d)) for s, d in enumerate(differences)]
-    return next(
-        line for line in tables.findings(records).splitlines() if "mAP after epoch 2" in line
-    )
-
-
-@pytest.mark.parametrize(
-    "differences, said",
-    [
-        ([0.10, 0.11, 0.12], "higher."),
-        ([-0.10, -0.11, -0.12], "lower."),
-        ([0.10, -0.11, 0.02], "no difference shown."),
-        ([0.01, 0.30, 0.02], "no difference shown."),
-        ([-0.01, -0.30, -0.02], "no difference shown."),
-        ([0.25], "no interval)."),
-    ],
-)
-def test_a_finding_follows_the_sign_and_the_interval(make_record, differences, said):
-    line = gap(make_record, differences).rstrip("*")
-    mean = 100 * sum(differences) / len(differences)
-    assert f"{mean:+.2f} points" in line and line.endswith(said)
-
-
-def test_a_finding_is_one_of_the_family_and_not_of_its_interval_alone(make_record):
-    records = [make_record("bwot", seed, (0.1, 0.2, 0.5 + d)) for seed, d in enumerate((0, 0.02))]
-    records += [make_record(loss, seed, (0.1, 0.2, 0.3)) for loss in ("pairwise", "allpairs") for seed in (0, 1)]  # fmt: skip
-    line = tables.findings(records).splitlines()[2].rstrip("*")
-    assert "interval +8.29 to +33.71" in line and "p = 0.06" in line
-    assert line.endswith("no difference shown.")
-
-
-def test_findings_compare_after_the_first_and_the_last_epoch(records):
-    text = tables.findings(records)
-    assert "- mAP after epoch 1, batch-wise OT minus pair-wise: +0.00 points" in text
-    assert "- **mAP after epoch 2, batch-wise OT minus pair-wise: +10.00 points" in text
-    assert all(line.startswith("- ") for line in text.splitlines())
-
-
-def test_findings_tell_the_weights_of_the_all_pairs_mean_beside_ours(records, make_record):
-    assert "all-pairs mean put" not in tables.findings(records)
-    text = tables.findings([*records, make_record("allpairs", 0), make_record("allpairs", 1)])
-    assert (
-        "put 50.00 ± 0.00 % of its weight on pairs with an error after epoch 2; the uniform" in text
-    )
-    assert "gradient was 2.00 ± 0.00 times" in text
-
-
-@pytest.mark.parametrize("losses", [["bwot"], ["pairwise", "allpairs"], ["pairwise"]])
-def test_without_a_comparison_there_are_no_findings(make_record, losses):
-    assert tables.findings([make_record(loss) for loss in losses]) == ""
-
-
-def test_findings_of_runs_that_diverged_name_no_number(make_record):
-    records = [
-        make_record("pairwise", 0, (0.1, 0.5, 0.6)),
-        make_record("bwot", 0, (0.1,), diverged="epoch 1, step 2", settings={"epochs": 2}),
-    ]
-    text = tables.findings(records)
-    assert "nan" not in text.lower() and "no seed at which both finished" in text
-    assert "higher" not in text and "lower" not in text
-
-
 # ------------------------------------------------------------------------------ numbers
 
 
@@ -188,12 +120,6 @@ def test_findings_of_runs_that_diverged_name_no_number(make_record):
 )
 def test_percent(summary, text):
     assert tables.percent(summary) == text
-
-
-def test_one_seed_in_common_has_no_interval():
-    nan = float("nan")
-    line = tables._compared(Difference("bwot", "pairwise", 0.1, nan, nan, nan, 1), "mAP", 3)
-    assert "1 seed in common: no interval" in line and "higher" not in line
 
 
 # ------------------------------------------------------------------------------ provenance and banner

@@ -495,3 +495,83 @@ def test_a_bar_is_shown_only_where_someone_watches(monkeypatch, tty, kernel, set
         monkeypatch.setenv("BWOT_PROGRESS", setting)
     assert list(training.progress([1, 2, 3], "epoch 1")) == [1, 2, 3]
     assert ("epoch 1" in stream.text) is shown
+
+
+# ------------------------------------------------------------------------------ losses that learn or remember
+
+
+def with_state(kind):
+    """A loss with parameters, or with a buffer that training moves, as each run makes it anew."""
+    from bwot.authors import AuthorsImageLoss
+    from bwot.controls import ClassifierLoss
+
+    if kind == "remembers":
+        return AuthorsImageLoss(8, 5.0, 0.5, 1.0, 5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        return ClassifierLoss(4, 4)
+
+
+@pytest.mark.parametrize("kind", ["learns", "remembers"])
+@pytest.mark.parametrize("epoch", range(4))
+def test_a_loss_with_a_state_goes_on_with_the_same_bits(train, tmp_path, kind, epoch):
+    loss, path = with_state(kind), tmp_path / "checkpoint.pt"
+    whole, expected = train_one(train, loss)
+    before = torch.cat([value.flatten() for value in with_state(kind).state_dict().values()])
+    after = torch.cat([value.flatten() for value in loss.state_dict().values()])
+    assert not torch.equal(before, after)  # it is trained
+    with pytest.raises(Killed):
+        train_one(train, with_state(kind), checkpoint=path, report=stop_after(epoch))
+    again = with_state(kind)
+    net, history = train_one(train, again, net=network(seed=9), checkpoint=path)
+    assert without_seconds(history) == without_seconds(expected)
+    assert torch.equal(weights(net), weights(whole))
+    assert all(torch.equal(value, loss.state_dict()[name]) for name, value in again.state_dict().items())  # fmt: skip
+
+
+def test_a_checkpoint_of_another_loss_is_named(train, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    train_one(train, with_state("learns"), checkpoint=path)
+    with pytest.raises(CheckpointError, match="no checkpoint of this run"):
+        train_one(train, with_state("remembers"), checkpoint=path)
+
+
+def test_looking_at_a_loss_leaves_its_memory_alone(train):
+    pairs = batch_pairs(48, 16, 0, 0)
+    looked, plain = with_state("remembers"), with_state("remembers")
+    net = network()
+    train_one(train, looked, net=net, after_epoch=lambda epoch: diagnose(net, looked, train, pairs))
+    train_one(train, plain)
+    assert torch.equal(looked.u, plain.u)
+
+
+# ------------------------------------------------------------------------------ gradients of one length
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_normalised_gradient_is_as_long_as_that_of_the_all_pairs_mean(train, loss):
+    schedule = Schedule(epochs=1, learning_rate=0.05, momentum=0.0, batch_size=16, normalise_gradient=True)  # fmt: skip
+    net, _ = train_one(train, loss, seed=2, schedule=schedule)
+    reference = network()
+    for first, second in batch_pairs(48, 16, 2, 1):
+        a, b = (reference(train.images[half].float() / 255) for half in (first, second))
+        labels = train.labels[first], train.labels[second]
+        gradients = [
+            torch.autograd.grad(each(a, labels[0], ref_emb=b, ref_labels=labels[1]), [a, b], retain_graph=True)
+            for each in (LOSSES[loss], LOSSES["allpairs"])
+        ]  # fmt: skip
+        own, plain = (sum(g.square().sum() for g in pair).sqrt() for pair in gradients)
+        steered = [g * plain / own for g in gradients[0]]
+        slopes = torch.autograd.grad([a, b], list(reference.parameters()), steered)
+        with torch.no_grad():
+            for parameter, slope in zip(reference.parameters(), slopes, strict=True):
+                parameter -= 0.05 * slope
+    torch.testing.assert_close(weights(net), weights(reference), rtol=1e-4, atol=1e-5)
+
+
+def test_a_loss_without_a_gradient_is_left_as_it_is(train):
+    flat = LOSSES["allpairs"].__class__(margin=2.0)
+    flat.forward = lambda **batches: 0.0 * batches["embeddings"].sum() + 0.0 * batches["ref_emb"].sum()  # fmt: skip
+    schedule = Schedule(epochs=1, learning_rate=0.05, batch_size=16, normalise_gradient=True)
+    net, _ = train_one(train, flat, schedule=schedule)
+    assert torch.equal(weights(net), weights(network()))

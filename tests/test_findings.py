@@ -1,0 +1,233 @@
+"""What came out, in words: no claim beyond the corrected p-value, no number that no seed stands for."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from bwot import findings
+from bwot.comparison import Difference, paired_differences
+
+
+@pytest.fixture
+def make_record(make_record):
+    """As everywhere, with a learning rate among the settings."""
+
+    def make(*given, learning_rate=0.01, **changes):
+        record = make_record(*given, **changes)
+        return replace(record, settings=record.settings | {"learning_rate": learning_rate})
+
+    return make
+
+
+@pytest.fixture
+def many(make_record):
+    """Three seeds of each loss from what it ends with, by which seed s adds s thousandths."""
+
+    def make(**ends):
+        return [
+            make_record(loss, seed, (0.1, 0.3, end + 0.001 * seed * (1 + place % 2)))
+            for place, (loss, end) in enumerate(ends.items())
+            for seed in range(3)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def records(make_record):
+    """Two seeds of each loss; the batch-wise one is 10 points better, and as good as the pair-wise one at epoch 1."""
+    return [
+        make_record("pairwise", 0, (0.1, 0.50, 0.70)),
+        make_record("pairwise", 1, (0.1, 0.60, 0.72)),
+        make_record("bwot", 0, (0.1, 0.60, 0.80)),
+        make_record("bwot", 1, (0.1, 0.50, 0.82)),
+    ]
+
+
+def cells(table):
+    """Row and column of a Markdown table to what stands there."""
+    head, _, *rows = (line[2:-2].split(" | ") for line in table.split("\n"))
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+# ------------------------------------------------------------------------------ what may be said
+
+
+@pytest.mark.parametrize("mean", [0.1, -0.1])
+@pytest.mark.parametrize("p, shown", [(0.049, True), (0.051, False), (math.nan, False)])
+def test_words_follow_the_corrected_p_and_not_the_interval(mean, p, shown):
+    clear = Difference("bwot", "active", mean, mean - 0.01, mean + 0.01, p, 3)
+    expected = ("higher" if mean > 0 else "lower") if shown else "no difference shown"
+    assert findings.said(clear) == expected
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_fewer_than_two_seeds_say_nothing(n):
+    assert findings.said(Difference("bwot", "active", 0.3, 0.2, 0.4, 0.001, n)) == "no interval"
+
+
+# ------------------------------------------------------------------------------ in a hurry
+
+
+@pytest.mark.parametrize("best, name", [("active", "active pairs"), ("softmax", "softmax weights"), ("cross-entropy", "cross-entropy")])  # fmt: skip
+def test_the_headline_names_a_control_when_it_is_best(many, best, name):
+    text = findings.headline({"common": many(**{"bwot": 0.80, "allpairs": 0.7, best: 0.90})})
+    assert f"after 2 epochs, {name} ends highest in mAP (90." in text
+    assert "; batch-wise OT reaches 80." in text
+
+
+def test_the_headline_credits_transport_with_what_it_gains_over_weights_without_it(many):
+    text = findings.headline({"common": many(bwot=0.8, active=0.7, softmax=0.9, allpairs=0.6)})
+    credit = text[text.index("What transport adds") : text.index("Against the plain mean")]
+    assert "+9.90 points of mAP against active pairs (higher)" in credit
+    assert "-10.00 points of mAP against softmax weights (lower)" in credit
+    assert "all-pairs" not in credit and "against all-pairs mean (higher)" in text
+
+
+def test_the_headline_is_that_of_the_tuned_comparison(many):
+    common, tuned = many(bwot=0.8, active=0.7), many(bwot=0.6, active=0.7)
+    text = findings.headline({"common": common, "tuned": tuned})
+    assert findings.HOW["tuned"] in text and "active pairs ends highest" in text
+    assert findings.HOW["common"] in findings.headline({"common": common})
+
+
+def test_the_headline_claims_nothing_from_one_seed(make_record):
+    records = [make_record("bwot", 0, (0.1, 0.9)), make_record("active", 0, (0.1, 0.2)), make_record("allpairs", 0, (0.1, 0.2))]  # fmt: skip
+    text = findings.headline({"common": records})
+    assert text.count("(no interval)") == 2 and "higher" not in text and "lower" not in text
+    assert "±" not in text and "nan" not in text
+
+
+def test_the_headline_of_a_loss_without_a_seed_in_common_has_no_number(make_record):
+    records = [make_record(loss, seed, (0.1, 0.5, 0.6)) for loss in ("bwot", "allpairs") for seed in (0, 1)]  # fmt: skip
+    records += [make_record("active", seed, (0.1,), diverged="epoch 1, step 1") for seed in (0, 1)]
+    text = findings.headline({"common": records})
+    assert "no seed at which active pairs finished too" in text and "nan" not in text
+
+
+@pytest.mark.parametrize("losses", [{"bwot": 0.8}, {"active": 0.8, "allpairs": 0.7}])
+def test_without_a_comparison_there_is_no_headline(many, losses):
+    assert findings.headline({"common": many(**losses)}) == ""
+
+
+# ------------------------------------------------------------------------------ tables
+
+
+def test_the_difference_table_has_last_epoch_and_mean_with_their_p(many):
+    records = many(bwot=0.8, active=0.7, pairwise=0.6)
+    table = cells(findings.difference_table(records, "bwot"))
+    assert table.keys() == {"active pairs", "pair-wise"}
+    for each in paired_differences(records, "bwot", "map", "mean"):
+        row = table[findings.TITLES[each.second]]
+        assert row["mean over the epochs"].startswith(f"{100 * each.mean:+.2f} ({100 * each.low:+.2f} to ")  # fmt: skip
+    assert table["active pairs"]["after the last epoch"].startswith("+9.90 (+9.65 to +10.15)")
+    assert table["active pairs"]["mean over the epochs"].startswith("+4.95")
+    assert table["active pairs"]["says"] == "higher" and float(table["active pairs"]["p"]) < 0.05
+
+
+def test_a_difference_of_one_seed_has_no_interval_and_no_p(make_record):
+    records = [make_record("bwot", 0, (0.1, 0.9)), make_record("active", 0, (0.1, 0.8))]
+    row = cells(findings.difference_table(records, "bwot"))["active pairs"]
+    assert list(row.values()) == ["+10.00", "–", "no interval"] * 2
+
+
+def test_speed_counts_epochs_to_what_the_plain_mean_ends_with(make_record):
+    records = [make_record("allpairs", s, (0.1, 0.5, 0.7 + 0.1 * s)) for s in (0, 1)]  # to 75 %
+    records += [make_record("bwot", 0, (0.8, 0.76, 0.9)), make_record("bwot", 1, (0.1, 0.6, 0.74))]
+    table = cells(findings.speed_table(records))
+    assert table["batch-wise OT"]["epochs to 75.0 %"] == "1, –"
+    assert table["all-pairs mean"]["epochs to 75.0 %"] == "–, 2"
+    assert table["batch-wise OT"]["mean mAP over the epochs"] == "75.00 ± 11.31"
+
+
+def test_without_a_finished_plain_mean_there_is_no_target(make_record):
+    diverged = make_record("allpairs", 0, (0.1,), diverged="epoch 1, step 2")
+    assert findings.speed_table([make_record("bwot"), diverged]) == ""
+
+
+# ------------------------------------------------------------------------------ the list
+
+
+def test_losses_at_rates_of_their_own_do_not_share_a_step(make_record):
+    records = [make_record("bwot", 0), make_record("allpairs", 0)]
+    assert "at one learning rate" in findings.points(records)
+    records[1] = make_record("allpairs", 0, learning_rate=0.02)
+    assert "at one learning rate" not in findings.points(records)
+
+
+def test_weights_of_a_plain_mean_that_diverged_are_not_told(make_record):
+    diverged = make_record("allpairs", 0, (0.1,), diverged="epoch 1, step 2", settings={"epochs": 2})  # fmt: skip
+    text = findings.points([make_record("bwot", 0), diverged])
+    assert "put 50.00 % of its weight" in text and "uniform weights" not in text
+
+
+def gap(make_record, differences):
+    """Findings from pair-wise runs and from batch-wise ones that are better by these differences."""
+    records = [make_record("pairwise", seed, (0.1, 0.2, 0.5)) for seed in range(len(differences))]
+    records += [make_record("bwot", s, (0.1, 0.2, 0.5 + d)) for s, d in enumerate(differences)]
+    return next(
+        line for line in findings.points(records).splitlines() if "mAP after epoch 2" in line
+    )
+
+
+@pytest.mark.parametrize(
+    "differences, said",
+    [
+        ([0.10, 0.11, 0.12], "higher."),
+        ([-0.10, -0.11, -0.12], "lower."),
+        ([0.10, -0.11, 0.02], "no difference shown."),
+        ([0.01, 0.30, 0.02], "no difference shown."),
+        ([-0.01, -0.30, -0.02], "no difference shown."),
+        ([0.25], "no interval)."),
+    ],
+)
+def test_a_finding_follows_the_sign_and_the_interval(make_record, differences, said):
+    line = gap(make_record, differences).rstrip("*")
+    mean = 100 * sum(differences) / len(differences)
+    assert f"{mean:+.2f} points" in line and line.endswith(said)
+
+
+def test_a_finding_is_one_of_the_family_and_not_of_its_interval_alone(make_record):
+    records = [make_record("bwot", seed, (0.1, 0.2, 0.5 + d)) for seed, d in enumerate((0, 0.02))]
+    records += [make_record(loss, seed, (0.1, 0.2, 0.3)) for loss in ("pairwise", "allpairs") for seed in (0, 1)]  # fmt: skip
+    line = findings.points(records).splitlines()[2].rstrip("*")
+    assert "interval +8.29 to +33.71" in line and "p = 0.06" in line
+    assert line.endswith("no difference shown.")
+
+
+def test_findings_compare_after_the_first_and_the_last_epoch(records):
+    text = findings.points(records)
+    assert "- mAP after epoch 1, batch-wise OT minus pair-wise: +0.00 points" in text
+    assert "- **mAP after epoch 2, batch-wise OT minus pair-wise: +10.00 points" in text
+    assert all(line.startswith("- ") for line in text.splitlines())
+
+
+def test_findings_tell_the_weights_of_the_all_pairs_mean_beside_ours(records, make_record):
+    assert "all-pairs mean put" not in findings.points(records)
+    text = findings.points([*records, make_record("allpairs", 0), make_record("allpairs", 1)])
+    assert (
+        "put 50.00 ± 0.00 % of its weight on pairs with an error after epoch 2; the uniform" in text
+    )
+    assert "gradient was 2.00 ± 0.00 times" in text
+
+
+@pytest.mark.parametrize("losses", [["bwot"], ["pairwise", "allpairs"], ["pairwise"]])
+def test_without_a_comparison_there_are_no_findings(make_record, losses):
+    assert findings.points([make_record(loss) for loss in losses]) == ""
+
+
+def test_findings_of_runs_that_diverged_name_no_number(make_record):
+    records = [
+        make_record("pairwise", 0, (0.1, 0.5, 0.6)),
+        make_record("bwot", 0, (0.1,), diverged="epoch 1, step 2", settings={"epochs": 2}),
+    ]
+    text = findings.points(records)
+    assert "nan" not in text.lower() and "no seed at which both finished" in text
+    assert "higher" not in text and "lower" not in text
+
+
+def test_one_seed_in_common_has_no_interval():
+    nan = float("nan")
+    line = findings._compared(Difference("bwot", "pairwise", 0.1, nan, nan, nan, 1), "mAP", 3)
+    assert "1 seed in common: no interval" in line and "higher" not in line
