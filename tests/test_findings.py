@@ -74,15 +74,16 @@ def test_fewer_than_two_seeds_say_nothing(n):
 def test_the_headline_names_a_control_when_it_is_best(many, best, name):
     text = findings.headline({"common": many(**{"bwot": 0.80, "allpairs": 0.7, best: 0.90})})
     assert f"after 2 epochs, {name} ends highest in mAP (90." in text
-    assert "; batch-wise OT reaches 80." in text
+    assert ", batch-wise OT at 80." in text and "(difference -" in text and ", lower)" in text
 
 
 def test_the_headline_credits_transport_with_what_it_gains_over_weights_without_it(many):
     text = findings.headline({"common": many(bwot=0.8, active=0.7, softmax=0.9, allpairs=0.6)})
     credit = text[text.index("What transport adds") : text.index("Against the plain mean")]
-    assert "+9.90 points of mAP against active pairs (higher)" in credit
-    assert "-10.00 points of mAP against softmax weights (lower)" in credit
-    assert "all-pairs" not in credit and "against all-pairs mean (higher)" in text
+    assert "in points: +9.90, higher against active pairs." in credit
+    assert "all-pairs" not in credit and "(difference -10.00, lower)" in text
+    plain = text[text.index("Against the plain mean") :]
+    assert plain.startswith("Against the plain mean over all pairs: +") and ", higher." in plain
 
 
 def test_the_headline_is_that_of_the_tuned_comparison(many):
@@ -95,7 +96,8 @@ def test_the_headline_is_that_of_the_tuned_comparison(many):
 def test_the_headline_claims_nothing_from_one_seed(make_record):
     records = [make_record("bwot", 0, (0.1, 0.9)), make_record("active", 0, (0.1, 0.2)), make_record("allpairs", 0, (0.1, 0.2))]  # fmt: skip
     text = findings.headline({"common": records})
-    assert text.count("(no interval)") == 2 and "higher" not in text and "lower" not in text
+    assert text.count(", no interval") == 2 and "higher" not in text and "lower" not in text
+    assert "One seed decides nothing." in text
     assert "±" not in text and "nan" not in text
 
 
@@ -103,7 +105,7 @@ def test_the_headline_of_a_loss_without_a_seed_in_common_has_no_number(make_reco
     records = [make_record(loss, seed, (0.1, 0.5, 0.6)) for loss in ("bwot", "allpairs") for seed in (0, 1)]  # fmt: skip
     records += [make_record("active", seed, (0.1,), diverged="epoch 1, step 1") for seed in (0, 1)]
     text = findings.headline({"common": records})
-    assert "no seed at which active pairs finished too" in text and "nan" not in text
+    assert "no seed in common against active pairs" in text and "nan" not in text
 
 
 @pytest.mark.parametrize("losses", [{"bwot": 0.8}, {"active": 0.8, "allpairs": 0.7}])
