@@ -21,7 +21,7 @@ class AllPairsLoss(PairLoss):
     """
 
     def weights(self, error, same, allowed):
-        """The same weight for every allowed pair; arguments as in :meth:`bwot.losses.BatchwiseOTLoss.weights`."""
+        """The same weight for every allowed pair; arguments as in :meth:`~bwot.losses.BatchwiseOTLoss.weights`."""
         if allowed is None:
             return torch.full_like(error, 1 / error.numel(), requires_grad=False)
         return allowed.to(error.dtype) / allowed.sum()

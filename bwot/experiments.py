@@ -43,7 +43,7 @@ LOSSES = (
     "pairwise", "allpairs", "active", "softmax", "rowsoftmax", "bwot", "bwot-balanced", "cross-entropy",
 )  # fmt: skip
 ZERO_LINES = ("pixels", "untrained")
-"""What is scored without training: the raw image as its own embedding, and the network as it starts."""
+"""What is scored without training; the raw image as its own embedding, and the network as it starts."""
 CLASSES = 10
 
 
@@ -75,7 +75,7 @@ class Images:
     plan_gradient: PlanGradient = "constant"
     normalise_gradient: bool = False
     as_published: bool = False
-    """Every quirk of the authors' 2D code: its loss and settings, which take the place of those given."""
+    """Every quirk of the authors' 2D code, its loss and settings, which take the place of those given."""
 
     def __post_init__(self):
         if self.as_published is True:

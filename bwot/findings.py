@@ -22,7 +22,7 @@ from bwot.records import Record
 from bwot.tables import markdown, number, percent
 
 WEIGHT_WITHOUT_TRANSPORT = ("active", "rowsoftmax", "softmax")
-"""The controls that weigh hard pairs without transport: only what is gained over all of them is credited to it."""
+"""The controls that weigh hard pairs without transport. Only what is gained over all of them is credited to it."""
 OURS = ("bwot", "bwot-balanced")
 HOW = {
     "tuned": "each loss at its own best rate and margin",

@@ -21,7 +21,7 @@ POSITION = {
 }
 """What a verdict says of a run with other settings than the authors', which is where it lies and not what it reproduces."""
 TUNED_EPOCHS = 25
-"""Trained to tune a loss, about: how far a grid grows is seen on the way."""
+"""Trained to tune a loss, about; how far a grid grows is seen on the way."""
 RUN_MEGABYTES = 25
 """Of a run's folder, with network and optimiser in the checkpoint and the test embeddings."""
 

@@ -26,8 +26,7 @@ RATE_STEP, MARGIN_STEP = 2.0, 2.5
 RATES, MARGINS = (1e-5, 10.0), (0.1, 1000.0)
 """Where a search that grows ends."""
 
-Point = tuple[float, float]
-"""Learning rate and margin."""
+Point = tuple[float, float]  # learning rate and margin
 
 
 class TuningError(ValueError):
