@@ -54,18 +54,21 @@ class _Stepper:
 
 
 def _compare_steps(train):
-    steppers = {name: _Stepper(name, train) for name in ("pairwise", "allpairs", "bwot")}
+    steppers = {
+        name: _Stepper(name, train)
+        for name in ("pairwise", "allpairs", "active", "bwot", "bwot-balanced")
+    }
     for stepper in steppers.values():
         stepper.run(3)  # warm-up
     rounds = [{name: s.run(STEPS_A_ROUND) for name, s in steppers.items()} for _ in range(ROUNDS)]
     print(
-        f"\n{'step':<12}{'ms, median':>12}{'over pair-wise, median':>25}{'quartiles':>16}   target 1.10 for bwot"
+        f"\n{'step':<15}{'ms, median':>12}{'over pair-wise, median':>25}{'quartiles':>16}   target 1.10 for bwot"
     )
     for name in steppers:
         ratios = [each[name] / each["pairwise"] for each in rounds]
         low, median, high = statistics.quantiles(ratios, n=4)
         milliseconds = 1e3 * statistics.median(each[name] for each in rounds)
-        print(f"{name:<12}{milliseconds:>12.1f}{median:>25.3f}{low:>9.3f} {high:.3f}")
+        print(f"{name:<15}{milliseconds:>12.1f}{median:>25.3f}{low:>9.3f} {high:.3f}")
 
 
 def _compare_epochs(train):

@@ -35,10 +35,10 @@ def test_it_was_made_by_committed_code(record):
 PAGES = sorted((PROJECT / "book" / "pages").glob("*.ipynb"))
 
 
-def records_in(folder, losses):
-    """The records of some losses in a folder, in the order in which the notebook makes them."""
+def records_in(folder, losses, seeds):
+    """The records of some losses in a folder, in the order in which the notebook makes them; seeds None: all there are."""
     found = [read_record(path) for path in sorted(folder.glob("*-seed*.json"))]
-    found = [record for record in found if record.loss["name"] in losses]
+    found = [r for r in found if r.loss["name"] in losses and (seeds is None or r.seed in seeds)]
     return sorted(found, key=lambda record: (losses.index(record.loss["name"]), record.seed))
 
 
@@ -60,8 +60,13 @@ def test_every_number_of_the_executed_page_comes_from_the_records(page):
         "tuned": results / "tuned",
         "as published": results / "as-published",
     }
-    groups = {name: records_in(folders[name], given["losses"]) for name in given["comparisons"]}
-    zero_lines = records_in(results, ["pixels", "untrained"])
+    groups = {
+        name: records_in(folders[name], given["losses"], given["seeds"])
+        for name in given["comparisons"]
+    }
+    zero_lines = (
+        records_in(results, ["pixels", "untrained"], given["seeds"]) if given["zero_lines"] else []
+    )
     main = groups[given["comparisons"][0]]
     everything = [record for group in (*groups.values(), zero_lines) for record in group]
     expected = [tables.result_table(group, zero_lines) for group in groups.values()]
