@@ -60,11 +60,11 @@ test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/pytest -q --ignore=tests/test_book.py
+	$(BIN)/pytest -q -n $(CORES) --dist loadfile --ignore=tests/test_book.py
 	runs=$$(mktemp -d) && trap 'rm -rf "$$runs"' EXIT && \
 		BWOT_RUNS="$$runs" $(BIN)/pytest -q -W default --nbval-lax notebooks
 	@$(MAKE) --no-print-directory book
-	$(BIN)/pytest -q tests/test_book.py
+	$(BIN)/pytest -q -n $(CORES) tests/test_book.py
 
 test-long: export OMP_NUM_THREADS := 1
 test-long: $(INSTALLED)

@@ -91,7 +91,6 @@ def test_a_diverged_run_that_never_finished_an_epoch_is_valid(make_record):
         (("history", 1, "map"), ...),
         (("history", 1, "best"), 1.0),
         (("history", 0, "epoch"), -1),
-        (("replay",), []),
         (("replay",), [1.0] * 21),
         (("provenance", "commit"), ...),
         (("provenance", "host"), "here"),
