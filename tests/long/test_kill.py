@@ -169,7 +169,8 @@ def test_a_damaged_checkpoint_is_refused_or_holds_what_it_held(tmp_path):
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     net(torch.ones(1, 20)).sum().backward()
     optimiser.step()
-    training._save(tmp_path / "whole.pt", net, optimiser, [{"epoch": 0, "loss": None, "map": 0.5}])
+    parts = {"network": net, "loss": torch.nn.Identity(), "optimiser": optimiser}
+    training._save(tmp_path / "whole.pt", parts, [{"epoch": 0, "loss": None, "map": 0.5}])
     content, whole = (tmp_path / "whole.pt").read_bytes(), load_checkpoint(tmp_path / "whole.pt")
     chance, refused, path = random.Random(0), 0, tmp_path / "damaged.pt"
     for _ in range(3000):
