@@ -69,7 +69,7 @@ def _row(records, epoch=None):
 
 
 def summary_table(records: Sequence[Record]) -> str:
-    """mAP and accuracy of each loss after the last epoch, beside the authors' plot at that epoch, in percent."""
+    """mAP and accuracy of each loss after the last epoch, in percent, beside the authors' plot of the same data at that epoch."""
     rows = {TITLES[loss]: _beside(of_loss(records, loss), loss) for loss in losses_in(records)}
     return markdown(pandas.DataFrame(rows).T, "loss")
 
@@ -77,7 +77,8 @@ def summary_table(records: Sequence[Record]) -> str:
 def _beside(records, loss):
     row, epoch = {}, records[0].settings["epochs"]
     for score in ("map", "accuracy"):
-        curve = CURVES.get((records[0].dataset["name"], loss, score))
+        dataset = records[0].dataset
+        curve = CURVES.get((dataset["name"], loss, score)) if dataset["official"] else None
         theirs = (
             f"{100 * curve.values[curve.epochs.index(epoch)]:.2f}"
             if curve and epoch in curve.epochs

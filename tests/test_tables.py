@@ -106,6 +106,13 @@ def test_the_summary_has_the_authors_number_only_at_an_epoch_that_they_give(make
         assert column(table, "mAP, authors") == {"batch-wise OT": theirs, "all-pairs mean": "–"}
 
 
+def test_the_summary_of_other_data_has_none_of_the_authors_numbers(make_record):
+    record = make_record("bwot", 0, [0.1] + [0.9] * 2)
+    copy = replace(record, dataset=record.dataset | {"official": False, "variant": "a copy"})
+    assert column(tables.summary_table([record]), "mAP, authors") == {"batch-wise OT": "97.40"}
+    assert column(tables.summary_table([copy]), "mAP, authors") == {"batch-wise OT": "–"}
+
+
 # ------------------------------------------------------------------------------ numbers
 
 
