@@ -29,7 +29,7 @@ from bwot.records import Record, find_records, pack, read_record, write_atomical
 SVC_SAMPLES = 10_000
 """Training images that the accuracy is fitted on; the authors fit it on all of them, which takes an hour a run."""
 DIAGNOSED_STEPS = 4
-REPLAY_STEPS = 20
+REPLAY_STEPS, EXPLODED = 20, 1e6
 _MODULES = (
     "batches", "sinkhorn", "losses", "controls", "authors", "published", "backbones", "heads", "metrics", "data.images",
     "data.sampling", "data.mnist", "data.cifar10", "standins", "training", "experiments", "runs",
@@ -137,7 +137,8 @@ def staleness(record: Record) -> str | None:
 def replay(settings: Images) -> list[float]:
     """Losses of the first 20 steps of the same network, loss and rate on the embedded digits, under a second.
 
-    A rate at which these diverge leaves fewer numbers: those before the first that is not finite. A zero line has none.
+    A rate at which these explode leaves fewer numbers: rounding grows with them, and machines round differently. A zero
+    line has none.
     """
     if not settings.epochs:
         return []
@@ -158,7 +159,7 @@ def replay(settings: Images) -> list[float]:
             value = loss(**training.embed_pair(network, data.train, pair))
         except NonFiniteError:
             break
-        if not value.isfinite():
+        if not value < EXPLODED:
             break
         optimiser.zero_grad()
         value.backward()
