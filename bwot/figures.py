@@ -98,7 +98,7 @@ def samples(
     )
     for row, label in zip(axes, range(len(classes)), strict=True):
         for axis, image in zip(row, images[labels == label], strict=False):
-            axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=255)
+            axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
         row[0].set_ylabel(classes[label], rotation=0, ha="right", va="center")
     _bare(axes)
     return figure
@@ -141,8 +141,10 @@ def hardest_pairs(
         ranked = (relative * mask).flatten().argsort(descending=True)[: min(count, int(mask.sum()))]
         for column, pair in zip(rows.T, ranked.tolist(), strict=False):
             i, j = divmod(pair, plan.shape[1])
-            column[0].imshow(_pixels(first[i]), cmap="gray", vmin=0, vmax=255)
-            column[1].imshow(_pixels(second[j]), cmap="gray", vmin=0, vmax=255)
+            column[0].imshow(_pixels(first[i]), cmap="gray", vmin=0, vmax=255, interpolation="none")
+            column[1].imshow(
+                _pixels(second[j]), cmap="gray", vmin=0, vmax=255, interpolation="none"
+            )
             column[0].set_title(f"{relative[i, j]:.1f}", fontsize=10)
         rows[0][0].set_ylabel(f"hardest\n{kind}s: A")
         rows[1][0].set_ylabel("B")
@@ -278,7 +280,7 @@ def retrievals(
     )
     for row, query, found in zip(axes, queries, nearest.tolist(), strict=True):
         for axis, item in zip(row, [query, *found], strict=True):
-            axis.imshow(_pixels(images[item]), cmap="gray", vmin=0, vmax=255)
+            axis.imshow(_pixels(images[item]), cmap="gray", vmin=0, vmax=255, interpolation="none")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set(
                 visible=bool(labels[item] != labels[query]), color=WRONG, linewidth=3
