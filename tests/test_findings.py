@@ -34,17 +34,6 @@ def many(make_record):
     return make
 
 
-@pytest.fixture
-def records(make_record):
-    """Two seeds of each loss; the batch-wise one is 10 points better, and as good as the pair-wise one at epoch 1."""
-    return [
-        make_record("pairwise", 0, (0.1, 0.50, 0.70)),
-        make_record("pairwise", 1, (0.1, 0.60, 0.72)),
-        make_record("bwot", 0, (0.1, 0.60, 0.80)),
-        make_record("bwot", 1, (0.1, 0.50, 0.82)),
-    ]
-
-
 def cells(table):
     """Row and column of a Markdown table to what stands there."""
     head, _, *rows = (line[2:-2].split(" | ") for line in table.split("\n"))

@@ -26,17 +26,6 @@ def column(table, name):
     return {row[0]: row[head.index(name)] for row in rows}
 
 
-@pytest.fixture
-def records(make_record):
-    """Two seeds of each loss; the batch-wise one is 10 points better, and as good as the pair-wise one at epoch 1."""
-    return [
-        make_record("pairwise", 0, (0.1, 0.50, 0.70)),
-        make_record("pairwise", 1, (0.1, 0.60, 0.72)),
-        make_record("bwot", 0, (0.1, 0.60, 0.80)),
-        make_record("bwot", 1, (0.1, 0.50, 0.82)),
-    ]
-
-
 # ------------------------------------------------------------------------------ results
 
 
