@@ -19,8 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 TIED_LIMIT = 0.01  # above this share of tied neighbours an embedding counts as collapsed
-E_CUTOFF = 32
-SHUFFLE_SEED = 0
+E_CUTOFF, SHUFFLE_SEED = 32, 0
 DISTANCES_PER_BLOCK = 2**22  # 32 MB in float64
 MOST_THREADS = 8  # the few steps between the sorts run one at a time
 
@@ -132,17 +131,18 @@ def svc_accuracy(
 ) -> float:
     """Share of test items that a support vector classifier, fitted on the training embeddings, gets right.
 
-    Radial basis functions with C = 1 and gamma = 1 / d, scikit-learn's defaults when the authors called it
-    in run.py of their 2D code. A ValueError names shapes that do not fit, values that are not finite, no items.
+    Radial basis functions with C = 1 and gamma = 1 / d, scikit-learn's defaults when the authors called it in
+    run.py of their 2D code; the kernel takes 8 n max(n, m) bytes. A ValueError names bad shapes and values.
     """
+    from sklearn.metrics.pairwise import rbf_kernel
     from sklearn.svm import SVC
 
     _check_embeddings("train_embeddings", train_embeddings, "test_embeddings", test_embeddings)
     train_classes = _labels("train_labels", train_labels, len(train_embeddings))
     test_classes = _labels("test_labels", test_labels, len(test_embeddings))
-    if not len(train_classes) or not len(test_classes):
+    if not (len(train_classes) and len(test_classes)):
         raise ValueError("svc_accuracy needs at least one item to train on and one to test on")
-    classifier = SVC(kernel="rbf", C=1.0, gamma=1 / train_embeddings.shape[1])
+    classifier = SVC(kernel=rbf_kernel, C=1.0)  # gamma = 1 / d unless given
     classifier.fit(_float64(train_embeddings), train_classes)
     return float(classifier.score(_float64(test_embeddings), test_classes))
 

@@ -30,6 +30,8 @@ SVC_SAMPLES = 10_000
 """Training images that the accuracy is fitted on. The authors fit it on all of them, which takes longer than to train."""
 DIAGNOSED_STEPS = 4
 REPLAY_STEPS, EXPLODED = 20, 1e6
+RETRIEVAL = ("nn", "ft", "st", "e", "dcg", "map", "tied")
+EMBEDDINGS = "embeddings.npz"
 _MODULES = (
     "batches", "sinkhorn", "losses", "controls", "authors", "published", "backbones", "heads", "metrics", "data.images",
     "data.sampling", "data.mnist", "data.cifar10", "standins", "training", "experiments", "runs",
@@ -177,7 +179,7 @@ def _compute(settings, data, device, folder, report, tuning):
     ).to(device)
     loss = build_loss(settings).to(device)
     schedule = schedule_of(settings)
-    evaluate = _evaluation(settings, network, loss, train, data)
+    evaluate = _evaluation(settings, network, loss, train, data, folder)
     status, where, final = "finished", None, {}
     try:
         history = training.fit(
@@ -193,9 +195,7 @@ def _compute(settings, data, device, folder, report, tuning):
         final = _final(network, history[-1], train, data, folder)
     except training.DivergedError as error:
         status, where, history = "diverged", error.where, error.history
-    seconds = sum(row["seconds"] + row["evaluation_seconds"] for row in history) + final.pop(
-        "seconds", 0.0
-    )
+    seconds = sum(row["seconds"] + row["evaluation_seconds"] for row in history)
     sizes = {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")}
     dataset = {"name": data.name, "variant": data.variant, "official": data.official, "sha256": data.sha256, "sizes": sizes,
                "image": list(data.train.images.shape[1:])}  # fmt: skip
@@ -221,7 +221,7 @@ def schedule_of(settings: Images) -> training.Schedule:
     )
 
 
-def _evaluation(settings, network, loss, train, data):
+def _evaluation(settings, network, loss, train, data, folder):
     """What :func:`bwot.training.fit` calls after each epoch: scores on the test set, diagnostics on training batches."""
     pairs = batch_pairs(len(train.labels), settings.batch_size, settings.seed, 0)[
         :DIAGNOSED_STEPS
@@ -230,12 +230,10 @@ def _evaluation(settings, network, loss, train, data):
 
     def evaluate(epoch: int) -> dict:
         start = time.perf_counter()
-        embeddings = training.embed(network, data.test.images.to(train.images.device)).cpu()
-        row = retrieval_row(
-            metrics.score_embeddings(
-                embeddings, embeddings, data.test.labels, data.test.labels, exclude_self=True
-            )
-        )
+        embeddings, scores = _test(network, data.test, train.images.device)
+        row = {name: getattr(scores, name) for name in RETRIEVAL}
+        if epoch == settings.epochs:
+            _keep(folder, embeddings, data.test.labels, scores)
         if epoch == settings.epochs or epoch in PLOTTED_EPOCHS:
             fit = training.embed(network, train.images[fitted.to(train.images.device)]).cpu()
             row["accuracy"] = metrics.svc_accuracy(
@@ -249,28 +247,36 @@ def _evaluation(settings, network, loss, train, data):
     return evaluate
 
 
-def retrieval_row(scores: metrics.RetrievalScores) -> dict[str, float]:
-    """The six scores of a record's row, and the share of ties."""
-    return {name: getattr(scores, name) for name in ("nn", "ft", "st", "e", "dcg", "map", "tied")}
-
-
-def _final(network, row, train, data, folder):
-    """The scores of the last row of the history, and the average precision of each query; the embeddings go to a file."""
-    start = time.perf_counter()
-    embeddings = training.embed(network, data.test.images.to(train.images.device)).cpu()
-    scores = metrics.score_embeddings(
-        embeddings, embeddings, data.test.labels, data.test.labels, exclude_self=True
+def _test(network, test, device):
+    """Embeddings of the test set, on the CPU, and their scores."""
+    embeddings = training.embed(network, test.images.to(device)).cpu()
+    labels = test.labels
+    return embeddings, metrics.score_embeddings(
+        embeddings, embeddings, labels, labels, exclude_self=True
     )
+
+
+def _keep(folder, embeddings, labels, scores):
+    """The embeddings of the last epoch and each query's average precision, in a file."""
     stream = io.BytesIO()
     np.savez(
         stream,
         ids=np.arange(len(embeddings)),
-        labels=data.test.labels.numpy(),
+        labels=labels.numpy(),
         embeddings=embeddings.numpy(),
+        average_precision=scores.average_precision.numpy(),
     )
-    write_atomically(folder / "embeddings.npz", stream.getvalue())
+    write_atomically(folder / EMBEDDINGS, stream.getvalue())
+
+
+def _final(network, row, train, data, folder):
+    """The scores of the last row of the history, and the average precision of each query from the last evaluation's file."""
+    if not (folder / EMBEDDINGS).exists():  # deleted since, beside a checkpoint of the last epoch
+        embeddings, scores = _test(network, data.test, train.images.device)
+        _keep(folder, embeddings, data.test.labels, scores)
+    with np.load(folder / EMBEDDINGS) as kept:
+        average_precision = kept["average_precision"]
     return {
-        "scores": {name: row[name] for name in (*retrieval_row(scores), "accuracy")},
-        "per_query_ap": pack(scores.average_precision.numpy()),
-        "seconds": time.perf_counter() - start,
+        "scores": {name: row[name] for name in (*RETRIEVAL, "accuracy")},
+        "per_query_ap": pack(average_precision),
     }

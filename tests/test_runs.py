@@ -243,7 +243,7 @@ def test_the_accuracy_is_fitted_on_a_part_of_the_training_images_where_the_autho
 def test_the_embeddings_of_the_test_images_are_kept(finished):
     record, folder, data, _ = finished
     with np.load(folder / "embeddings.npz", allow_pickle=False) as kept:
-        assert sorted(kept) == ["embeddings", "ids", "labels"]
+        assert sorted(kept) == ["average_precision", "embeddings", "ids", "labels"]
         ids, labels, embeddings = kept["ids"], kept["labels"], kept["embeddings"]
     assert embeddings.dtype == np.float32 and embeddings.shape == (60, 256)
     assert ids.tolist() == list(range(60)) and labels.tolist() == data.test.labels.tolist()
@@ -259,6 +259,15 @@ def test_the_embeddings_of_the_test_images_are_kept(finished):
     assert np.allclose(
         unpack(record.per_query_ap), scores.average_precision, atol=3e-4, equal_nan=True
     )
+
+
+def test_embeddings_that_were_deleted_are_computed_again(small, runs):
+    record = run(Images(epochs=1, loss="pairwise"))
+    folder = runs / record.provenance["key"]
+    for name in ("embeddings.npz", "record.json"):
+        (folder / name).unlink()
+    assert numbers(run(Images(epochs=1, loss="pairwise"))) == numbers(record)
+    assert (folder / "embeddings.npz").exists()
 
 
 def test_the_trained_network_gives_these_embeddings(finished, monkeypatch):
