@@ -8,21 +8,18 @@ Two ways to compute the same thing. While ``lam * (max C - min C)`` is small, ``
 with excluded pairs, the logarithms of ``u`` and ``v`` are (right at every ``lam``).
 """
 
+import functools
 import math
 import warnings
 from numbers import Integral
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-KERNEL_RANGE = {torch.float32: 40.0, torch.float64: 300.0}
-"""Largest ``lam * (max C - min C)`` at which no product ``u K v`` can leave the range of the type.
-
-Scalings lie within ``exp(range)`` of each other, so ``exp(-2 range)`` must stay a normal number.
-"""
+from bwot import sinkhorn_torch
 
 
 class Plan(NamedTuple):
@@ -70,23 +67,19 @@ def sinkhorn(
             that are no distributions or put mass where the mask allows none, and a mask without any pair.
     """
     check_settings(lam, iterations, tol)
-    cost = _checked_cost(cost, mask)
-    row = _marginal(row_marginal, cost, mask, -1, "row_marginal")
-    column = _marginal(column_marginal, cost, mask, -2, "column_marginal")
-    if mask is not None:
-        _check_support(mask, row, column)
-    scaled = lam * (cost - cost.amin((-2, -1), keepdim=True))
-    span = scaled.max().item()
-    if span == math.inf:
+    if cost.ndim < 2 or 0 in cost.shape:
         raise ValueError(
-            f"lam * (largest - smallest cost) must be a finite {cost.dtype}: lam {lam} is too large."
+            f"cost must have shape (*batch, n, m) with no empty dimension, not {tuple(cost.shape)}."
         )
-    with torch.autocast(cost.device.type, enabled=False):
-        if mask is None and span <= KERNEL_RANGE[cost.dtype]:
-            result = _kernel_domain(scaled, row, column, iterations, tol)
-        else:
-            result = _log_domain(scaled, row, column, iterations, tol, mask)
-    if tol is not None and bool((result.marginal_error > tol).any()):
+    cost = cost.detach().to(torch.promote_types(cost.dtype, torch.float32))
+    if mask is not None:
+        _check_mask(mask, cost)
+    row = _given(row_marginal, cost, -1, "row_marginal")
+    column = _given(column_marginal, cost, -2, "column_marginal")
+    if mask is not None and (row is not None or column is not None):
+        _check_support(mask, row, column)
+    result = Plan(*_solve(cost, lam, iterations, tol or 0.0, mask, row, column))
+    if tol is not None and looks(cost) and bool((result.marginal_error > tol).any()):
         worst = result.marginal_error.max().item()
         warnings.warn(
             f"Sinkhorn stopped after {result.iterations.max().item()} iterations with marginal_error {worst:.2g}, above tol {tol:.2g}: "
@@ -96,96 +89,93 @@ def sinkhorn(
     return result
 
 
-def _kernel_domain(scaled, row, column, iterations, tol):
-    kernel = (-scaled).exp()
-    transposed = kernel.mT
-    u = torch.ones_like(row)
-    v = column / (transposed @ u[..., None])[..., 0]
-    taken = torch.full(scaled.shape[:-2], iterations, device=scaled.device)
-    open_ = None
-    for i in range(1, iterations + 1):
-        u = _update(u, row / (kernel @ v[..., None])[..., 0], open_)
-        if i == iterations:
-            break
-        sums = (transposed @ u[..., None])[..., 0]
-        if (
-            tol is not None
-        ):  # rows are exact after the update of u, so the columns' error is the marginal error
-            open_, taken = _still_open((v * sums - column).abs().sum(-1), tol, taken, i)
-            if not open_.any():
-                break
-        v = _update(v, column / sums, open_)
-    return _measured(u[..., :, None] * kernel * v[..., None, :], row, column, taken)
+def looks(tensor: Tensor) -> bool:
+    """May its values be looked at? On the CPU; elsewhere that waits for the device, and breaks a graph that is compiled."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def _log_domain(scaled, row, column, iterations, tol, mask):
-    log_kernel = -scaled if mask is None else (-scaled).masked_fill(~mask, -math.inf)
-    log_row, log_column = (
-        row.log()[..., :, None],
-        column.log()[..., None, :],
-    )  # -inf where there is no mass
-    f = torch.where(row > 0, 0.0, -math.inf).to(scaled)[..., :, None]
-    g = _log_scaling(log_column, log_kernel + f, -2)
-    taken = torch.full(scaled.shape[:-2], iterations, device=scaled.device)
-    open_ = None
-    for i in range(1, iterations + 1):
-        f = _update(f, _log_scaling(log_row, log_kernel + g, -1), open_)
-        if i == iterations:
-            break
-        update = _log_scaling(log_column, log_kernel + f, -2)
-        if tol is not None:
-            sums = torch.where(column > 0, column * (g - update)[..., 0, :].exp(), 0.0)
-            open_, taken = _still_open((sums - column).abs().sum(-1), tol, taken, i)
-            if not open_.any():
-                break
-        g = _update(g, update, open_)
-    # the last update of f as a softmax: row sums are exact whatever the size of the exponents
-    plan = row[..., :, None] * torch.where(row[..., :, None] > 0, log_kernel + g, 0.0).softmax(-1)
-    return _measured(plan, row, column, taken)
+def compiled_for(tensor: Tensor) -> bool:
+    """Is there a compiled path for this tensor: on the CPU, with numba, outside torch's own compiler and transforms?"""
+    return (
+        looks(tensor)
+        and _solver() is not None
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    )
 
 
-def _log_scaling(log_marginal, exponents, dim):
-    """``log_marginal - logsumexp(exponents)``, and -inf where there is no mass to place."""
-    scaling = log_marginal - exponents.logsumexp(dim, keepdim=True)
-    return torch.where(log_marginal == -math.inf, -math.inf, scaling)
+@functools.cache
+def _solver():
+    try:
+        from bwot.cpu import solver
+    except ImportError:  # numba does not come for every machine
+        return None
+    return solver
 
 
-def _update(old, new, open_):
-    """``new`` for the problems that still iterate: a problem's plan does not depend on its neighbours in the batch."""
-    if open_ is None:
-        return new
-    return torch.where(open_.reshape(open_.shape + (1,) * (new.ndim - open_.ndim)), new, old)
+@torch.library.custom_op("bwot::sinkhorn", mutates_args=())
+def _sinkhorn(
+    cost: Tensor,
+    lam: float,
+    iterations: int,
+    tol: float,
+    mask: Tensor | None,
+    row: Tensor | None,
+    column: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _solve(cost, lam, iterations, tol, mask, row, column)
 
 
-def _still_open(error, tol, taken, iteration):
-    # measured on the plan, the error comes out larger by a few roundings
-    open_ = ~(error + 4 * torch.finfo(error.dtype).eps <= tol) & (taken >= iteration)
-    return open_, torch.where(open_, taken, taken.clamp(max=iteration))
+@_sinkhorn.register_fake
+def _(cost, lam, iterations, tol, mask, row, column):
+    batch = cost.shape[:-2]
+    return (
+        cost.new_empty(cost.shape),
+        cost.new_empty(batch, dtype=torch.long),
+        cost.new_empty(batch),
+    )
 
 
-def _measured(plan, row, column, taken):
-    rows, columns = (plan.sum(-1) - row).abs().sum(-1), (plan.sum(-2) - column).abs().sum(-1)
-    return Plan(plan, taken, torch.maximum(rows, columns))
-
-
-def _checked_cost(cost, mask):
-    """``cost`` in float32 at least, with the lowest allowed cost in place of the excluded ones."""
-    if cost.ndim < 2 or 0 in cost.shape:
-        raise ValueError(
-            f"cost must have shape (*batch, n, m) with no empty dimension, not {tuple(cost.shape)}."
-        )
-    cost = cost.detach().to(torch.promote_types(cost.dtype, torch.float32))
-    bad = ~cost.isfinite()
+def _solve(cost, lam, iterations, tol, mask, row, column):
+    """Plan, iterations and marginal error by the fastest path for this machine; ``tol`` 0 for none."""
+    if torch.compiler.is_compiling():
+        return _sinkhorn(cost, lam, iterations, tol, mask, row, column)
     if mask is not None:
-        _check_mask(mask, cost)
-        bad &= mask
-    if bool(bad.any()):
+        allowed = cost.masked_fill(
+            cost == math.inf, math.nan
+        )  # infinite means excluded from here on
+        cost = torch.where(mask, allowed, math.inf)
+    if not compiled_for(cost):
+        if looks(cost) and not _has_plan(cost, lam, mask is not None):
+            refuse(cost, lam, mask)
+        with torch.autocast(cost.device.type, enabled=False):
+            return sinkhorn_torch.solve(cost, lam, iterations, tol or None, row, column)
+    plan, taken, errors, status = _solver().solve(
+        cost, lam, iterations, tol or None, mask is not None, row, column
+    )
+    if status:
+        refuse(cost, lam, mask)
+    batch = cost.shape[:-2]
+    return plan, torch.tensor(taken).view(batch), plan.new_tensor(errors).view(batch)
+
+
+def _has_plan(cost, lam, masked):
+    finite = cost.isfinite()
+    excluded = (cost == math.inf) & masked
+    span = cost.masked_fill(~finite, -math.inf).max() - cost.min()
+    return bool((finite | excluded).all() & (lam * span < math.inf))
+
+
+def refuse(cost: Tensor, lam: float, mask: Tensor | None) -> NoReturn:
+    """The error for a cost that no plan can be had for."""
+    allowed = torch.ones_like(cost, dtype=torch.bool) if mask is None else mask
+    bad = int((~cost.isfinite() & allowed).sum())
+    if bad:
         raise ValueError(
-            f"cost must be finite; {int(bad.sum())} of {cost.numel()} entries are not. Exclude pairs by mask."
+            f"cost must be finite; {bad} of {cost.numel()} entries are not. Exclude pairs by mask."
         )
-    if mask is None:
-        return cost
-    return torch.where(mask, cost, cost.masked_fill(~mask, math.inf).amin((-2, -1), keepdim=True))
+    raise ValueError(
+        f"lam * (largest - smallest cost) must be a finite {cost.dtype}: lam {lam} is too large."
+    )
 
 
 def check_settings(lam: float, iterations: int, tol: float | None = None, **others: float) -> None:
@@ -198,21 +188,21 @@ def check_settings(lam: float, iterations: int, tol: float | None = None, **othe
         raise ValueError(f"iterations must be an integer, not {iterations}.")
 
 
-def _marginal(given, cost, mask, dim, name):
-    """The checked marginal of the rows (``dim`` -1: what is summed away) or columns (-2)."""
-    shape = cost.shape[:-1] if dim == -1 else cost.shape[:-2] + cost.shape[-1:]
+def _given(given, cost, dim, name):
+    """The checked marginal of the rows (``dim`` -1: what is summed away) or columns (-2), None if not given."""
     if given is None:
-        allowed = cost.new_ones(shape) if mask is None else mask.any(dim).to(cost.dtype)
-        return allowed / allowed.sum(-1, keepdim=True)
+        return None
+    shape = cost.shape[:-1] if dim == -1 else cost.shape[:-2] + cost.shape[-1:]
     if given.shape != shape:
         raise ValueError(f"{name} must have shape {tuple(shape)}, not {tuple(given.shape)}.")
     given = given.detach().to(cost)
-    off = (given.sum(-1) - 1).abs()
-    if not bool((given >= 0).all()) or not bool((off <= 1e-4).all()):
-        raise ValueError(
-            f"{name} must be non-negative and sum to 1: its smallest entry is {given.min().item():.6g}, "
-            f"its sum is off by {off.max().item():.6g}."
-        )
+    if looks(given):
+        off = (given.sum(-1) - 1).abs()
+        if not bool((given >= 0).all()) or not bool((off <= 1e-4).all()):
+            raise ValueError(
+                f"{name} must be non-negative and sum to 1: its smallest entry is {given.min().item():.6g}, "
+                f"its sum is off by {off.max().item():.6g}."
+            )
     return given
 
 
@@ -221,18 +211,22 @@ def _check_mask(mask, cost):
         raise ValueError(
             f"mask must be boolean of shape {tuple(cost.shape)}, not {mask.dtype} of {tuple(mask.shape)}."
         )
-    if not bool(mask.any(-1).any(-1).all()):
+    if looks(mask) and not bool(mask.any(-1).any(-1).all()):
         raise ValueError("mask must allow at least one pair; it excludes all of them.")
 
 
 def _check_support(mask, row, column):
     """Mass that can go nowhere has no plan: rows (columns) with mass need an allowed column (row) with mass."""
-    support = mask & (row > 0)[..., :, None] & (column > 0)[..., None, :]
-    for name, marginal, reached in (
-        ("row", row, support.any(-1)),
-        ("column", column, support.any(-2)),
+    if not looks(mask):
+        return
+    rows = mask.any(-1) if row is None else row > 0
+    columns = mask.any(-2) if column is None else column > 0
+    support = mask & rows[..., :, None] & columns[..., None, :]
+    for name, mass, reached in (
+        ("row", rows, support.any(-1)),
+        ("column", columns, support.any(-2)),
     ):
-        if bool(((marginal > 0) & ~reached).any()):
+        if bool((mass & ~reached).any()):
             raise ValueError(
                 f"{name}_marginal puts mass on a {name} whose pairs are all excluded or without mass."
             )
