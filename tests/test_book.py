@@ -247,6 +247,11 @@ def test_a_number_is_mean_and_spread_over_seeds(text, expected):
     assert said(THREE, text) == expected
 
 
+def test_a_folder_of_records_may_lie_below_the_data_set():
+    dataset, loss, field, _ = numbers.parse("cifar10/tuned/bwot map")
+    assert (dataset, loss, field) == ("cifar10/tuned", "bwot", "map")
+
+
 def test_one_run_has_no_spread_and_says_so():
     assert said(THREE[:1], "mnist/bwot map") == "0.960 (n = 1)"
 

@@ -1,7 +1,7 @@
 """What the book needs beyond Jupyter Book: numbers read from records, and pages without dead scripts.
 
 ``{result}`mnist/bwot map``` is the test mAP of the committed records of that data set and loss: mean ± standard deviation
-over seeds. After the name of the field may stand, in any order:
+over seeds, ``cifar10/tuned/bwot`` those of a folder below. After the name of the field may stand, in any order:
 
 - ``@3``: at epoch 3 (from the history) and not at the end;
 - ``.1%``, ``.2f``, ...: a format as Python writes it; ``.3f`` if none is given;

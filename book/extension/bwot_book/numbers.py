@@ -21,7 +21,7 @@ class ResultError(ValueError):
 def parse(text):
     """``mnist/bwot map @3 .1% n key=value`` -> (data set, loss, field, options)."""
     match text.split():
-        case [target, field, *rest] if target.count("/") == 1:
+        case [target, field, *rest] if "/" in target:
             options = {"epoch": None, "format": ".3f", "n": False, "filters": {}}
         case _:
             raise ResultError(f"expected '<data set>/<loss> <field> [options]', not '{text}'.")
@@ -39,7 +39,7 @@ def parse(text):
             raise ResultError(
                 f"expected n, @epoch, a format or key=value, not '{word}', in '{text}'."
             )
-    return *target.split("/"), field, options
+    return *target.rsplit("/", 1), field, options
 
 
 def look_up(tree, path):
