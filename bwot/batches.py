@@ -12,8 +12,10 @@ class NonFiniteError(ValueError):
 def allowed_pairs(indices: tuple[Tensor, ...], among: Bool[Tensor, "n m"]) -> Bool[Tensor, "n m"]:
     """The pairs ``(a1, p)`` and ``(a2, n)`` of four index tensors, as far as they are ``among`` the possible ones.
 
+    None of them where the four are empty: a miner that found nothing.
+
     Raises:
-        ValueError: for triplets, and where no pair is left.
+        ValueError: for triplets, and where pairs are named but none of them is left.
     """
     if len(indices) != 4:
         raise ValueError(
@@ -23,9 +25,14 @@ def allowed_pairs(indices: tuple[Tensor, ...], among: Bool[Tensor, "n m"]) -> Bo
     allowed[indices[0], indices[1]] = True
     allowed[indices[2], indices[3]] = True
     allowed &= among
-    if not bool(allowed.any()):
+    if not nothing_mined(indices) and not bool(allowed.any()):
         raise ValueError("indices_tuple must allow at least one pair of two different samples.")
     return allowed
+
+
+def nothing_mined(indices: tuple[Tensor, ...] | None) -> bool:
+    """Whether index tensors are given and all of them are empty."""
+    return indices is not None and not any(len(each) for each in indices)
 
 
 def check_batches(

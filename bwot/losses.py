@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bwot.batches import NonFiniteError, allowed_pairs, check_batches
+from bwot.batches import NonFiniteError, allowed_pairs, check_batches, nothing_mined
 from bwot.sinkhorn import ExactPlan, check_settings, sinkhorn
 
 Form = Literal["sketches", "images", "shapes"]
@@ -55,7 +55,8 @@ class PairLoss(nn.Module):
             embeddings: one row a sample.
             labels: class of each row.
             indices_tuple: four index tensors ``(a1, p, a2, n)`` as pytorch-metric-learning's miners give them: only the
-                pairs ``(a1, p)`` and ``(a2, n)`` take part. Triplets are refused.
+                pairs ``(a1, p)`` and ``(a2, n)`` take part. Where a miner found none, all four empty, the loss is 0 and
+                so is its gradient. Triplets are refused.
             ref_emb: the other batch; the same batch if not given.
             ref_labels: its classes.
 
@@ -64,6 +65,8 @@ class PairLoss(nn.Module):
             NonFiniteError: for embeddings that are NaN or infinite, or whose squares are (a ``ValueError`` too).
         """
         error, same, allowed = self._pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        if nothing_mined(indices_tuple):
+            return 0 * error.sum()
         return (self.weights(error, same, allowed) * self._paid(error)).sum()
 
     def plan(
@@ -76,8 +79,9 @@ class PairLoss(nn.Module):
     ) -> Float[Tensor, "n m"]:
         """The weights of the pairs in :meth:`forward`, without gradient."""
         with torch.no_grad():
-            return self.weights(
-                *self._pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            pairs = self._pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+            return (
+                torch.zeros_like(pairs[0]) if nothing_mined(indices_tuple) else self.weights(*pairs)
             )
 
     def pair_errors(

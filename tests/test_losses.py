@@ -524,13 +524,24 @@ def test_mined_self_pairs_of_one_batch_stay_out():
 
 
 @pytest.mark.parametrize("loss_class", [BatchwiseOTLoss, AllPairsLoss])
-@pytest.mark.parametrize("pairs", [[], [(1, 1), (2, 2)]])
-def test_indices_without_a_pair_are_refused(pairs, loss_class):
+def test_indices_of_self_pairs_alone_are_refused(loss_class):
     x, labels = batch(4)
     with pytest.raises(
         ValueError, match="indices_tuple must allow at least one pair of two different samples"
     ):
-        loss_class()(x, labels, mined(*pairs))
+        loss_class()(x, labels, mined((1, 1), (2, 2)))
+
+
+@pytest.mark.parametrize("form", ["sketches", "images", "shapes"])
+@pytest.mark.parametrize("loss_class", [BatchwiseOTLoss, AllPairsLoss])
+def test_a_miner_that_finds_nothing_leaves_a_loss_of_zero(loss_class, form):
+    """As in pytorch-metric-learning: late in training a miner finds no pair in some batches."""
+    x, labels = batch(4)
+    loss, y = loss_class(form=form), x.clone().requires_grad_()
+    value = loss(y, labels, mined())
+    value.backward()
+    assert value.item() == 0 and torch.equal(y.grad, torch.zeros_like(x))
+    assert torch.equal(loss.plan(x, labels, mined()), torch.zeros(4, 4, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("loss_class", [BatchwiseOTLoss, AllPairsLoss])

@@ -189,6 +189,19 @@ def test_a_pair_miner_limits_the_plan_to_its_pairs(one_batch, name):
     assert torch.equal(plan > 0, allowed)
 
 
+def test_a_miner_that_finds_nothing_stops_no_training(memory_class):
+    from pytorch_metric_learning import losses, miners
+
+    ((x, labels),) = batches(1)
+    miner = miners.PairMarginMiner(pos_margin=100.0, neg_margin=0.0)
+    assert all(len(index) == 0 for index in miner(x, labels))
+    for loss in (losses.ContrastiveLoss(), BatchwiseOTLoss(), BatchwiseOTLoss(balanced=True)):
+        y = x.clone().requires_grad_()
+        value = memory_class(loss, embedding_size=3, miner=miner)(y, labels)
+        value.backward()
+        assert value.item() == 0 and y.grad.norm() == 0
+
+
 def test_a_triplet_miner_is_refused(memory_class):
     from pytorch_metric_learning.miners import TripletMarginMiner
 
