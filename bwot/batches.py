@@ -44,18 +44,32 @@ def check_batches(
         ValueError: for shapes or lengths that do not fit, an empty batch, one sample against itself.
         NonFiniteError: for embeddings that are NaN or infinite.
     """
-    _check_batch("embeddings", embeddings, labels)
-    if (ref_emb is None) != (ref_labels is None):
-        raise ValueError("ref_emb and ref_labels must be given together.")
+    check_shapes(embeddings, labels, ref_emb, ref_labels)
+    _check_finite("embeddings", embeddings)
     if ref_emb is not None:
-        _check_batch("ref_emb", ref_emb, ref_labels, embeddings.shape[-1])
+        _check_finite("ref_emb", ref_emb)
         return ref_emb, ref_labels
     if len(labels) == 1:
         raise ValueError("one sample against itself has no pair: give at least two, or ref_emb.")
     return embeddings, labels
 
 
-def _check_batch(name, embeddings, labels, width=None):
+def check_shapes(
+    embeddings: Tensor, labels: Tensor, ref_emb: Tensor | None, ref_labels: Tensor | None
+) -> None:
+    """The part of :func:`check_batches` that does not look at values and lets one sample pass.
+
+    Raises:
+        ValueError: for shapes or lengths that do not fit, an empty batch.
+    """
+    _check_shape("embeddings", embeddings, labels)
+    if (ref_emb is None) != (ref_labels is None):
+        raise ValueError("ref_emb and ref_labels must be given together.")
+    if ref_emb is not None:
+        _check_shape("ref_emb", ref_emb, ref_labels, embeddings.shape[-1])
+
+
+def _check_shape(name, embeddings, labels, width=None):
     if embeddings.ndim != 2 or 0 in embeddings.shape or width not in (None, embeddings.shape[1]):
         raise ValueError(
             f"{name} must have shape (samples, {width or 'features'}), neither 0, not {tuple(embeddings.shape)}."
@@ -66,6 +80,9 @@ def _check_batch(name, embeddings, labels, width=None):
         raise ValueError(
             f"{name} has {len(embeddings)} rows but its labels have shape {tuple(labels.shape)}."
         )
+
+
+def _check_finite(name, embeddings):
     if not bool(embeddings.isfinite().all()):
         rows = int((~embeddings.isfinite()).any(1).sum())
         raise NonFiniteError(f"{name} must be finite; {rows} of {len(embeddings)} rows are not.")

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bwot.batches import NonFiniteError, allowed_pairs, check_batches, nothing_mined
+from bwot.batches import NonFiniteError, allowed_pairs, check_batches, check_shapes, nothing_mined
+from bwot.ranks import gather_batches
 from bwot.sinkhorn import ExactPlan, check_settings, sinkhorn
 
 Form = Literal["sketches", "images", "shapes"]
@@ -76,8 +77,8 @@ class PairLoss(nn.Module):
         indices_tuple: tuple[Tensor, ...] | None = None,
         ref_emb: Float[Tensor, "m d"] | None = None,
         ref_labels: Int[Tensor, " m"] | None = None,
-    ) -> Float[Tensor, "n m"]:
-        """The weights of the pairs in :meth:`forward`, without gradient."""
+    ) -> Float[Tensor, "rows columns"]:
+        """The weights (n, m) of the pairs in :meth:`forward`, without gradient."""
         with torch.no_grad():
             pairs = self._pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
             return (
@@ -164,6 +165,11 @@ class BatchwiseOTLoss(PairLoss):
             columns without such a pair get no mass. Where the classes of the two batches differ in number, no plan over
             the positives has uniform columns: its rows are exact, its columns follow. A batch that has pairs of one
             kind only has one plan. Not with ``exact``, whose marginals have to be met.
+        gather: under torch.distributed (``torchrun``), one plan over the samples of all ranks, whose numbers may differ.
+            Every rank calls ``forward`` and ``plan`` equally often, gets the same loss and the whole plan, and holds it
+            in memory. Gradients of the embeddings are ``world size`` times those of one process on the whole batch;
+            DistributedDataParallel's average makes the network's equal to them. See :mod:`bwot.ranks` for that factor and
+            for the timeout that ends a wait for a rank. No ``indices_tuple``. Changes nothing in a single process.
 
     Raises:
         ValueError: for settings out of range, at construction.
@@ -180,6 +186,7 @@ class BatchwiseOTLoss(PairLoss):
         positive_margin: float | None = None,
         plan_gradient: PlanGradient = "constant",
         balanced: bool = False,
+        gather: bool = False,
     ):
         super().__init__(margin, form, positive_margin)
         check_settings(lam, iterations, tol, gamma=gamma)
@@ -192,8 +199,20 @@ class BatchwiseOTLoss(PairLoss):
                 "balanced plans need not meet their marginals: plan_gradient 'exact' is not for them."
             )
         self.lam, self.gamma, self.iterations, self.tol = lam, gamma, iterations, tol
-        self.plan_gradient, self.balanced = plan_gradient, balanced
+        self.plan_gradient, self.balanced, self.gather = plan_gradient, balanced, gather
         self._warned = False
+
+    def _pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        batches = embeddings, labels, ref_emb, ref_labels
+        if self.gather:
+            if indices_tuple is not None:
+                raise ValueError(
+                    "indices_tuple must be None with gather: its indices count one rank's rows, the plan spans all ranks."
+                )
+            # values are looked at once gathered, so that NaN on one rank ends all of them alike
+            check_shapes(*batches)
+            batches = gather_batches(*batches)
+        return super()._pairs(*batches[:2], indices_tuple, *batches[2:])
 
     def weights(self, error, same, allowed):
         """``T`` (n, m) for pair errors ``G`` (n, m); ``allowed`` (n, m) or None says which pairs take part."""

@@ -18,6 +18,7 @@ FLOORS = [
         "paths",
         "progress",
         "batches",
+        "ranks",
         "cpu",
         "sinkhorn_torch",
         "backbones",

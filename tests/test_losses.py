@@ -744,7 +744,7 @@ def test_a_loss_shows_its_settings():
     shown = repr(BatchwiseOTLoss(3.0, 5.0, 2.0, 20, 1e-3, "shapes", 1.0, "kernel"))
     assert shown == (
         "BatchwiseOTLoss(margin=3.0, form=shapes, positive_margin=1.0, lam=5.0, gamma=2.0, iterations=20, tol=0.001, "
-        "plan_gradient=kernel, balanced=False)"
+        "plan_gradient=kernel, balanced=False, gather=False)"
     )
     assert repr(AllPairsLoss()) == "AllPairsLoss(margin=1.0, form=sketches, positive_margin=None)"
 
