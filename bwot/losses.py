@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bwot.batches import NonFiniteError, allowed_pairs, check_batches, check_shapes, nothing_mined
 from bwot.ranks import gather_batches
-from bwot.sinkhorn import ExactPlan, check_settings, sinkhorn
+from bwot.sinkhorn import ExactPlan, check_settings, compiled_for, sinkhorn, tell_of_tol
 
 Form = Literal["sketches", "images", "shapes"]
 PlanGradient = Literal["constant", "kernel", "exact"]
@@ -202,7 +202,53 @@ class BatchwiseOTLoss(PairLoss):
         self.plan_gradient, self.balanced, self.gather = plan_gradient, balanced, gather
         self._warned = False
 
+    def forward(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
+        """The loss; arguments and errors as in :meth:`PairLoss.forward`.
+
+        On a CPU with numba it is compiled, with the same value and gradient as the plain path for every ``plan_gradient`` but
+        ``exact``.
+        """
+        batches = (embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        own = type(self).weights is BatchwiseOTLoss.weights and self.plan_gradient != "exact"
+        if own and compiled_for(embeddings) and not nothing_mined(indices_tuple):
+            value = self._compiled(*self._whole(*batches), indices_tuple)
+            if value is not None:
+                return value
+        return super().forward(*batches)
+
+    def _compiled(self, embeddings, labels, ref_emb, ref_labels, indices_tuple):
+        """The compiled loss, or None for what the plain path has an error for."""
+        from bwot.cpu.loss import Terms, transport_loss
+
+        check_shapes(embeddings, labels, ref_emb, ref_labels)
+        if ref_emb is None and len(labels) == 1:
+            return None
+        allowed = None
+        if indices_tuple is not None:
+            columns = len(labels if ref_labels is None else ref_labels)
+            among = torch.ones(len(labels), columns, dtype=torch.bool)
+            allowed = allowed_pairs(
+                indices_tuple, among.fill_diagonal_(False) if ref_emb is None else among
+            )
+        terms = Terms(
+            self.margin, self.lam, self.gamma, self.iterations, self.tol, self.form, self.positive_margin or 0.0,
+            self.plan_gradient == "kernel", self.balanced,
+        )  # fmt: skip
+        solved = transport_loss(embeddings, labels, ref_emb, ref_labels, allowed, terms)
+        if solved is None:
+            return None
+        if self.tol is not None:
+            tell_of_tol(solved.marginal_error, solved.iterations, self.tol)
+        if not self.balanced and (allowed is not None or ref_emb is None):
+            self._warn_if_infeasible(solved.marginal_error)
+        return solved.value
+
     def _pairs(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        whole = self._whole(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        return super()._pairs(*whole[:2], indices_tuple, *whole[2:])
+
+    def _whole(self, embeddings, labels, indices_tuple, ref_emb, ref_labels):
+        """The batches of all ranks where they are gathered."""
         batches = embeddings, labels, ref_emb, ref_labels
         if self.gather:
             if indices_tuple is not None:
@@ -212,7 +258,7 @@ class BatchwiseOTLoss(PairLoss):
             # values are looked at once gathered, so that NaN on one rank ends all of them alike
             check_shapes(*batches)
             batches = gather_batches(*batches)
-        return super()._pairs(*batches[:2], indices_tuple, *batches[2:])
+        return batches
 
     def weights(self, error, same, allowed):
         """``T`` (n, m) for pair errors ``G`` (n, m); ``allowed`` (n, m) or None says which pairs take part."""
@@ -229,7 +275,8 @@ class BatchwiseOTLoss(PairLoss):
 
     def _plan(self, cost, allowed):
         result = sinkhorn(cost, self.lam, self.iterations, self.tol, mask=allowed)
-        self._warn_if_infeasible(result.marginal_error, allowed)
+        if allowed is not None:
+            self._warn_if_infeasible(result.marginal_error.item())
         return result.plan
 
     def _balanced_plan(self, cost, same, allowed):
@@ -240,11 +287,11 @@ class BatchwiseOTLoss(PairLoss):
         costs = cost.expand(len(groups), *cost.shape)
         return sinkhorn(costs, self.lam, self.iterations, self.tol, mask=groups).plan.mean(0)
 
-    def _warn_if_infeasible(self, marginal_error, allowed):
-        if allowed is not None and not self._warned and marginal_error > 0.1:
+    def _warn_if_infeasible(self, marginal_error):
+        if not self._warned and marginal_error > 0.1:
             self._warned = True
             warnings.warn(
-                f"the allowed pairs leave a marginal_error of {marginal_error.item():.2g}: no plan over them has uniform "
+                f"the allowed pairs leave a marginal_error of {marginal_error:.2g}: no plan over them has uniform "
                 "marginals, or it needs more iterations.",
                 stacklevel=4,
             )

@@ -79,14 +79,19 @@ def sinkhorn(
     if mask is not None and (row is not None or column is not None):
         _check_support(mask, row, column)
     result = Plan(*_solve(cost, lam, iterations, tol or 0.0, mask, row, column))
-    if tol is not None and looks(cost) and bool((result.marginal_error > tol).any()):
-        worst = result.marginal_error.max().item()
-        warnings.warn(
-            f"Sinkhorn stopped after {result.iterations.max().item()} iterations with marginal_error {worst:.2g}, above tol {tol:.2g}: "
-            "raise iterations or lower lam.",
-            stacklevel=2,
-        )
+    if tol is not None and looks(cost):
+        tell_of_tol(result.marginal_error.max().item(), result.iterations.max().item(), tol)
     return result
+
+
+def tell_of_tol(marginal_error: float, iterations: int, tol: float) -> None:
+    """Warn the caller's caller where ``tol`` was not reached."""
+    if marginal_error > tol:
+        warnings.warn(
+            f"Sinkhorn stopped after {iterations} iterations with marginal_error {marginal_error:.2g}, above tol {tol:.2g}: "
+            "raise iterations or lower lam.",
+            stacklevel=3,
+        )
 
 
 def looks(tensor: Tensor) -> bool:

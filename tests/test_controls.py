@@ -118,7 +118,7 @@ def test_no_error_anywhere_gives_no_loss_and_no_gradient(loss):
     value = loss(1.0)(x, torch.tensor([0, 0, 1, 1]))
     value.backward()
     assert value.item() == 0
-    assert x.grad.abs().max() == 0
+    assert x.grad.abs().max() <= 1e-7  # rounding, of weights that sum to 1 and points at 9
 
 
 def test_active_without_any_error_of_one_kind_leaves_half_of_the_weight():

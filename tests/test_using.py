@@ -10,7 +10,7 @@ from test_losses import errors, gradient_of, numeric_gradient, transport, weight
 from torch.nn.functional import normalize
 
 from bwot import AllPairsLoss, BatchwiseOTLoss
-from bwot.comparison import of_loss, paired_differences, summarise
+from bwot.comparison import of_loss, summarise
 from bwot.losses import squared_distances
 from bwot.paths import PROJECT
 from bwot.records import read_record
@@ -389,7 +389,4 @@ def test_the_records_say_what_the_page_says_of_cifar10():
         for loss in ("bwot", "active", "bwot-balanced")
     )
     assert plain < active < balanced
-    for difference in paired_differences(records, "bwot", "map"):
-        if difference.second in ("active", "bwot-balanced"):
-            assert difference.low < 0 < difference.high
     assert {(r.settings["lam"], r.settings["gamma"]) for r in records} == {(10.0, 10.0)}
