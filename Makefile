@@ -1,9 +1,9 @@
 ## make book       install, run every notebook on the embedded data, build the book; prints where to open it
 ## make test       install, lint, test, validate the notebooks, build the book and check it
 ## make test-long  long fuzz tests and kill-and-resume loops, up to 40 minutes
-## make bench      print speeds beside their targets
+## make bench      measure speeds beside other libraries, installed into .venv-bench; hours, TRANSPORT=--quick: minutes
 ## make lab        open the notebooks in JupyterLab
-## make clean      remove .venv, the built book and tool caches; keeps data/, cache/ and runs/
+## make clean      remove .venv and .venv-bench, the built book and tool caches; keeps data/, cache/ and runs/
 ## make lock       resolve requirements.lock again after a change of pyproject.toml
 ##
 ## Each installs into .venv first when it is missing or out of date. Needs Python 3.11, 3.12 or 3.13:
@@ -11,6 +11,7 @@
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+BENCH := .venv-bench
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 SITE := file://$(CURDIR)/book/_build/html/index.html
 
@@ -70,15 +71,26 @@ test-long: export OMP_NUM_THREADS := 1
 test-long: $(INSTALLED)
 	$(BIN)/pytest -q tests/long
 
-bench: $(INSTALLED)
-	$(BIN)/python benchmarks/retrieval.py
-	$(BIN)/python benchmarks/training.py
+# A place of its own: what the peers require is nothing that the book or the tests should meet.
+$(BENCH)/.installed: benchmarks/requirements.txt
+	@if ! $(BENCH)/bin/python -m pip --version >/dev/null 2>&1; then \
+		$(find-python); \
+		echo "Making $(BENCH) with $$python" && "$$python" -m venv --clear $(BENCH); \
+	fi
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	@touch $@
+
+bench: export PYTHONPATH := $(CURDIR)
+bench: $(BENCH)/.installed
+	$(BENCH)/bin/python -m benchmarks.transport $(TRANSPORT)
+	$(BENCH)/bin/python benchmarks/retrieval.py
+	$(BENCH)/bin/python benchmarks/training.py
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
 
 clean:
-	rm -rf .venv .venv-lock book/_build book/executed build bwot.egg-info .snakemake .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lock $(BENCH) book/_build book/executed build bwot.egg-info .snakemake .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Pins stay as they are while they fit: delete requirements.lock first to take the newest of everything.
