@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import statistics
 import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from bwot import provenance
 from bwot.records import write_atomically
 
 SCHEMA = 1
+BUSY = 0.2  # cores
 LIBRARIES = (
     "torch",
     "numpy",
@@ -42,16 +44,31 @@ def machine() -> dict:
 
 
 def this_run(how: dict) -> dict:
-    """Commit, versions, ``how`` it was asked to measure and how busy the machine was when it began."""
+    """Commit, versions, ``how`` it was asked to measure and how many cores other processes kept busy."""
     versions = {name: found for name in LIBRARIES if (found := _version(name))}
     return {
         **provenance.commit(),
         "python": platform.python_version(),
         "versions": versions,
         "how": how,
-        "load": round(os.getloadavg()[0], 2),
+        "busy": busy_cores(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def busy_cores(seconds: float = 0.3) -> float | None:
+    """How many cores work while this process sleeps; None where the system does not say."""
+    if not Path("/proc/stat").exists():
+        return None
+    before = _ticks()
+    time.sleep(seconds)
+    total, idle = (b - a for a, b in zip(before, _ticks(), strict=True))
+    return round(os.cpu_count() * (1 - idle / max(total, 1)), 2)
+
+
+def _ticks():
+    times = list(map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9]))
+    return sum(times), times[3] + times[4]
 
 
 def _version(name):
@@ -70,6 +87,7 @@ class Book:
 
     def __init__(self, path: Path | None, how: dict):
         self.path, self.run = path, this_run(how)
+        self.busy = [self.run["busy"]]
         self.content = {"schema": SCHEMA, "method": METHOD, "machine": machine(), "runs": [], "rows": []}  # fmt: skip
         if path and path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -80,9 +98,10 @@ class Book:
                         "take another --output."
                     )
             self.content = found | {"method": METHOD}
-        print(
-            f"{self.content['machine']['cpu']}, load {self.run['load']}, commit {self.run['commit']}"
-        )
+        cpu, busy = self.content["machine"]["cpu"], self.run["busy"]
+        print(f"{cpu}, commit {self.run['commit']}, busy cores {busy}", flush=True)
+        if is_busy(self.run):
+            print("The machine has other work: do not keep these times.", flush=True)
 
     def has(self, group: str, case: Case | dict | None) -> bool:
         """Whether a case was measured at this commit, with nothing changed since, by the same versions and as thoroughly."""
@@ -98,6 +117,9 @@ class Book:
             print(line(group, row), flush=True)
         if not rows:
             return
+        if self.run["busy"] is not None:  # the workers sleep meanwhile
+            self.busy.append(busy_cores())
+            self.run["busy"] = round(statistics.mean(self.busy), 2)
         if self.run not in self.content["runs"]:
             self.content["runs"].append(self.run)
         run = self.content["runs"].index(self.run)
@@ -110,6 +132,11 @@ class Book:
         self.content["rows"] = kept + new
         if self.path:
             write_atomically(self.path, written(self.content).encode())
+
+
+def is_busy(run: dict) -> bool:
+    """Whether other processes took so much of the machine that times mean little."""
+    return (run["busy"] or 0.0) > BUSY
 
 
 def _same(row, group, case):

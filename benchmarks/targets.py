@@ -1,6 +1,9 @@
 """What the speed has to be: how many times longer peers take than ours, and which rows count."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+
+from benchmarks.problems import Case
 
 FIXED = {
     "best POT": {"required": {32: 8, 64: 8, 128: 4, 256: 3, 512: 2.2, 1024: 1.4, 2048: 1.8},
@@ -13,7 +16,8 @@ float32, one thread), and what it is hoped to be."""
 
 PEERS = {
     "best POT": ("POT sinkhorn", "POT sinkhorn_log", "POT sinkhorn_stabilized", "POT batch kernel", "POT batch log"),
-    "OTT, jitted": ("OTT log", "OTT kernel"),
+    "OTT, jitted": ("OTT log",),
+    "OTT, kernel domain": ("OTT kernel",),
     "POT, default use": ("POT default use",),
     "GeomLoss": ("GeomLoss solve", "GeomLoss SamplesLoss"),
     "plain torch": ("torch kernel", "torch log"),
@@ -43,3 +47,9 @@ def verdict(rows: Sequence[dict], peer: str) -> str:
     if low < FIXED[peer]["required"][n]:
         return "missed"
     return "goal" if low >= FIXED[peer]["goal"].get(n, float("inf")) and best else "reached"
+
+
+def base_row(record: dict, cost: str, n: int) -> list[dict]:
+    """The rows of a record that the targets are about, for one cost and size."""
+    case = asdict(Case(n, n, cost=cost))
+    return [row for row in record["rows"] if row["group"] == "fixed" and row["case"] == case]

@@ -165,10 +165,9 @@ def test_slices_make_one_record_and_a_case_that_is_there_is_not_measured_again(t
     rows = json.loads(path.read_text())["rows"]
     assert [(each["case"]["n"], each["seconds"]) for each in rows] == [(4, 1.0), (3, 2.0)]
     for name in ("commit", "how"):
-        kept = second.run[name]
-        second.run[name] = "another"
-        assert not second.has("limits", {"n": 4})
-        second.run[name] = kept
+        third = Book(path, {"rounds": 20})
+        third.run |= {"dirty": False, name: "another"}
+        assert not third.has("limits", {"n": 4})
 
 
 def test_a_record_of_another_machine_is_refused(tmp_path):
@@ -186,3 +185,22 @@ def test_the_peers_are_pinned():
     assert all("==" in line for line in pins)
     names = {line.split("==")[0].lower() for line in pins}
     assert {"torch", "pot", "geomloss", "ott-jax", "jax", "pytorch-metric-learning"} <= names
+
+
+def test_a_run_to_a_tolerance_is_checked_against_the_converged_plan():
+    case = replace(SHARP, lam=5.0, tol=1e-6)
+    enough = peers.Method(peers._by_plan(loop), lambda case: True)
+    early = peers.Method(peers._by_plan(lambda cost, case: loop(cost, replace(case, iterations=3))), lambda case: True)  # fmt: skip
+    found = rows_of({"enough": enough, "early": early}, case)
+    assert [found[name]["correct"] for name in ("bwot", "enough", "early")] == [True, True, False]
+
+
+def test_many_problems_at_once_are_checked_one_by_one():
+    def last_one_wrong(cost, case):
+        plans = torch.stack([loop(each, replace(case, problems=None)) for each in cost])
+        plans[-1] = plans[0]
+        return plans
+
+    method = peers.Method(peers._by_plan(last_one_wrong), lambda case: True)
+    found = rows_of({"wrong": method}, replace(SHARP, lam=10.0, problems=3))
+    assert found["bwot"]["correct"] and not found["wrong"]["correct"]

@@ -1,0 +1,111 @@
+"""The speed page says what the committed records say, and says so where a target is missed."""
+
+import copy
+import re
+from dataclasses import asdict
+
+import pytest
+
+from benchmarks import page, plot, targets
+from benchmarks.problems import Case
+from bwot.figures import svg
+from bwot.paths import PROJECT
+
+RECORDS = page.records()
+
+
+def test_the_page_is_made_from_the_committed_records():
+    text = (PROJECT / page.PAGE).read_text(encoding="utf-8")
+    assert page.written(text, RECORDS) == text, "run `python -m benchmarks.page`"
+    inside = text.partition(page.BEGIN)[2].partition(page.END)[0]
+    assert ("No record has been made" in inside) == (not RECORDS)
+
+
+def without_numbers(text):
+    """What is left of a picture, and its numbers: the last digits may differ from machine to machine."""
+    return re.sub(r"-?\d+\.\d+", "#", text), [float(n) for n in re.findall(r"-?\d+\.\d+", text)]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_picture_is_made_from_the_committed_record(name):
+    committed = (PROJECT / f"book/static/speed-{name}.svg").read_text(encoding="utf-8")
+    words, numbers = without_numbers(svg(plot.picture(RECORDS[name])))
+    expected, right = without_numbers(committed)
+    assert words == expected and numbers == pytest.approx(right, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_committed_record_is_a_measurement(name):
+    assert page.caution(RECORDS[name]) == ""
+    assert all(row["calls"] >= 20 for row in RECORDS[name]["rows"] if "milliseconds" in row)
+
+
+def a_row(method, n, low, correct=True, cost="distance"):
+    row = {"group": "fixed", "run": 0, "case": asdict(Case(n, n, cost=cost)), "method": method, "calls": 25,
+           "milliseconds": [low, low * 1.5, low * 2], "errors": {"plan": 1e-6}, "correct": correct}  # fmt: skip
+    return row if method == "bwot" else row | {"over_ours": [low, low * 1.5, low * 2]}
+
+
+@pytest.fixture
+def made_up():
+    """A record of a machine that does not exist: POT at 32 is fast enough to miss our target, and wrong at 64."""
+    rows = []
+    for n in (32, 64, 128):
+        rows += [a_row("bwot", n, 1.0), a_row("torch kernel", n, 5.0), a_row("OTT log", n, 2.5)]
+    rows += [a_row("POT sinkhorn", 32, 7.25), a_row("POT sinkhorn", 64, 1.5, correct=False)]
+    rows += [a_row("POT default use", 32, 31.25), a_row("POT sinkhorn", 128, 5.25)]
+    rows += [{"group": "limits", "run": 0, "case": {"n": n}, "method": "bwot", "sum_microseconds": n / 8,
+              "product_microseconds": n / 10} for n in (32, 64, 128)]  # fmt: skip
+    run = {"commit": "0123456789abcdef", "dirty": False, "python": "3.11.1", "versions": {"torch": "2.13.0"}, "busy": 0.01,
+           "started": "2026-11-01T00:00:00Z", "how": {"rounds": 25, "quick": False}}  # fmt: skip
+    machine = {"cpu": "Abacus", "cores": 2, "system": "Beads"}
+    return {"schema": 1, "method": "By hand.", "machine": machine, "runs": [run], "rows": rows}
+
+
+def test_a_missed_target_is_named_at_the_top_and_in_its_cell(made_up):
+    text = page.section("abacus", made_up).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Of 42 targets 7 were measured and **6 are reached**." in text
+    assert "**Missed**: squared distances, best POT, at n = 32." in text
+    assert (
+        "| 32 | 7.25, **missed** (≥ 8, goal 12) | 2.50, reached (≥ 1.8) | 31.25, reached (≥ 25) | – |"
+        in text
+    )
+    assert "| 64 | no correct result, reached (≥ 8, goal 10) |" in text
+    assert "| 128 | 5.25, goal (≥ 4, goal 5) |" in text
+
+
+def test_wrong_rows_are_marked_and_nothing_is_compared_with_them(made_up):
+    text = page.times_table(made_up, "distance")
+    assert "| POT sinkhorn | 10.9 | 2.25 ✗ | 7.88 |" in text
+    wrong = [row for row in made_up["rows"] if row["case"].get("n") == 64 and row["method"].startswith("POT")]  # fmt: skip
+    assert targets.fastest(wrong, "best POT") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda record: record["runs"][0]["how"].update(quick=True), "a trial, not a measurement"),
+        (lambda record: record["runs"][0].update(busy=1.5), "a busy machine"),
+        (lambda record: record["runs"][0].update(dirty=True), "uncommitted changes"),
+        (lambda record: record["rows"][0].update(correct=False), "no wrong output may come from"),
+    ],
+)
+def test_a_record_that_is_no_measurement_says_so(made_up, change, said):
+    assert page.caution(made_up) == ""
+    changed = copy.deepcopy(made_up)
+    change(changed)
+    assert said in page.caution(changed) and said in page.section("abacus", changed)
+
+
+def test_a_limit_lies_at_the_best_rate_that_was_measured(made_up):
+    found = plot.limits(made_up)
+    once = {n: n / 10 for n in (32, 64, 128)}  # microseconds, the faster of the two
+    best = max(n * n / once[n] for n in once)
+    assert found["limit: reading K"][128] == pytest.approx(50 * once[128] / 1e3)
+    assert found["limit: reading K"][32] == pytest.approx(50 * 32 * 32 / best / 1e3)
+    assert found["limit: arithmetic"][64] == pytest.approx(50 * 2 * 64 * 64 / best / 1e3)
+
+
+def test_the_picture_shows_every_correct_line_and_the_limits(made_up):
+    names = plot.picture(made_up).axes[0].get_legend_handles_labels()[1]
+    assert set(names) == {"this loss", "best POT", "plain torch", "OTT, jitted", "POT, default use", "limit: reading K", "limit: arithmetic"}  # fmt: skip
