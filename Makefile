@@ -94,14 +94,14 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Pins stay as they are while they fit: delete requirements.lock first to take the newest of everything.
-# Left out: what torch's own wheel for CUDA requires. pip fetches it with that wheel, and nobody else needs it.
+# Left out: the libraries that torch's own wheel for CUDA requires. pip fetches them with that wheel, and nobody else needs them.
 lock:
 	@$(find-python); "$$python" -m venv --clear .venv-lock
 	.venv-lock/bin/pip install --quiet uv
 	test ! -f requirements.lock || cp requirements.lock .venv-lock/resolved
 	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --all-extras \
 		--no-header --no-annotate --output-file .venv-lock/resolved pyproject.toml
-	{ printf '%s\n' $(LOCK_HEADER); grep -Ev '^(nvidia-|cuda-|triton==)' .venv-lock/resolved; } >.venv-lock/new
+	{ printf '%s\n' $(LOCK_HEADER); grep -Ev '^(nvidia-|cuda-)' .venv-lock/resolved; } >.venv-lock/new
 	mv .venv-lock/new requirements.lock
 	rm -rf .venv-lock
 

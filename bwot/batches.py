@@ -9,6 +9,11 @@ class NonFiniteError(ValueError):
     """Embeddings that are NaN or infinite, or too large to square: training has diverged."""
 
 
+def looks(tensor: Tensor) -> bool:
+    """May its values be looked at? On the CPU; elsewhere that waits for the device, and breaks a graph that is compiled."""
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def allowed_pairs(indices: tuple[Tensor, ...], among: Bool[Tensor, "n m"]) -> Bool[Tensor, "n m"]:
     """The pairs ``(a1, p)`` and ``(a2, n)`` of four index tensors, as far as they are ``among`` the possible ones.
 
@@ -25,7 +30,7 @@ def allowed_pairs(indices: tuple[Tensor, ...], among: Bool[Tensor, "n m"]) -> Bo
     allowed[indices[0], indices[1]] = True
     allowed[indices[2], indices[3]] = True
     allowed &= among
-    if not nothing_mined(indices) and not bool(allowed.any()):
+    if looks(allowed) and not nothing_mined(indices) and not bool(allowed.any()):
         raise ValueError("indices_tuple must allow at least one pair of two different samples.")
     return allowed
 
@@ -83,6 +88,6 @@ def _check_shape(name, embeddings, labels, width=None):
 
 
 def _check_finite(name, embeddings):
-    if not bool(embeddings.isfinite().all()):
+    if looks(embeddings) and not bool(embeddings.isfinite().all()):
         rows = int((~embeddings.isfinite()).any(1).sum())
         raise NonFiniteError(f"{name} must be finite; {rows} of {len(embeddings)} rows are not.")

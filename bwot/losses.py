@@ -12,7 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from bwot.batches import NonFiniteError, allowed_pairs, check_batches, check_shapes, nothing_mined
+from bwot.batches import (
+    NonFiniteError,
+    allowed_pairs,
+    check_batches,
+    check_shapes,
+    looks,
+    nothing_mined,
+)
 from bwot.ranks import gather_batches
 from bwot.sinkhorn import ExactPlan, check_settings, compiled_for, sinkhorn, tell_of_tol
 
@@ -93,7 +100,7 @@ class PairLoss(nn.Module):
         Raises:
             NonFiniteError: for distances that are NaN or infinite: embeddings so large that their squares overflow.
         """
-        if not bool(squared_distance.isfinite().all()):
+        if looks(squared_distance) and not bool(squared_distance.isfinite().all()):
             raise NonFiniteError(
                 f"squared distances must be finite, but the embeddings are too large for {squared_distance.dtype}: "
                 "training has diverged."
@@ -275,7 +282,7 @@ class BatchwiseOTLoss(PairLoss):
 
     def _plan(self, cost, allowed):
         result = sinkhorn(cost, self.lam, self.iterations, self.tol, mask=allowed)
-        if allowed is not None:
+        if allowed is not None and looks(allowed):
             self._warn_if_infeasible(result.marginal_error.item())
         return result.plan
 
@@ -283,9 +290,12 @@ class BatchwiseOTLoss(PairLoss):
         groups = torch.stack([same, ~same])
         if allowed is not None:
             groups = groups & allowed
-        groups = groups[groups.any(-1).any(-1)]
-        costs = cost.expand(len(groups), *cost.shape)
-        return sinkhorn(costs, self.lam, self.iterations, self.tol, mask=groups).plan.mean(0)
+        some = groups.any(-1).any(-1)[
+            :, None, None
+        ]  # a kind without any pair has no part in the mean
+        costs = cost.expand(2, *cost.shape)
+        plans = sinkhorn(costs, self.lam, self.iterations, self.tol, mask=groups | ~some).plan
+        return (plans * some).sum(0) / some.sum()
 
     def _warn_if_infeasible(self, marginal_error):
         if not self._warned and marginal_error > 0.1:

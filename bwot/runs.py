@@ -33,9 +33,9 @@ REPLAY_STEPS, EXPLODED = 20, 1e6
 RETRIEVAL = ("nn", "ft", "st", "e", "dcg", "map", "tied")
 EMBEDDINGS = "embeddings.npz"
 _MODULES = (
-    "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.solver", "cpu.pairs", "cpu.loss", "sinkhorn_torch", "sinkhorn", "losses",
-    "controls", "authors", "published", "backbones", "heads", "metrics", "data.images", "data.sampling", "data.mnist",
-    "data.cifar10", "standins", "training", "experiments", "runs",
+    "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.solver", "cpu.pairs", "cpu.loss", "gpu.kernels",
+    "gpu.solver", "sinkhorn_torch", "sinkhorn", "losses", "controls", "authors", "published", "backbones", "heads", "metrics",
+    "data.images", "data.sampling", "data.mnist", "data.cifar10", "standins", "training", "experiments", "runs",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from bwot import sinkhorn_torch
+from bwot.batches import looks
 
 
 class Plan(NamedTuple):
@@ -71,6 +72,10 @@ def sinkhorn(
         raise ValueError(
             f"cost must have shape (*batch, n, m) with no empty dimension, not {tuple(cost.shape)}."
         )
+    if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(cost):
+        raise TypeError(
+            "sinkhorn has no vmap rule: give the problems as leading dimensions of cost."
+        )
     cost = cost.detach().to(torch.promote_types(cost.dtype, torch.float32))
     if mask is not None:
         _check_mask(mask, cost)
@@ -92,11 +97,6 @@ def tell_of_tol(marginal_error: float, iterations: int, tol: float) -> None:
             "raise iterations or lower lam.",
             stacklevel=3,
         )
-
-
-def looks(tensor: Tensor) -> bool:
-    """May its values be looked at? On the CPU; elsewhere that waits for the device, and breaks a graph that is compiled."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def compiled_for(tensor: Tensor) -> bool:
@@ -152,6 +152,8 @@ def _solve(cost, lam, iterations, tol, mask, row, column):
     if not compiled_for(cost):
         if looks(cost) and not _has_plan(cost, lam, mask is not None):
             refuse(cost, lam, mask)
+        if cost.is_cuda and _gpu_solver() is not None and _gpu_solver().fits(cost):
+            return _on_gpu(cost, lam, iterations, tol or None, mask, row, column)
         with torch.autocast(cost.device.type, enabled=False):
             return sinkhorn_torch.solve(cost, lam, iterations, tol or None, row, column)
     plan, taken, errors, status = _solver().solve(
@@ -161,6 +163,28 @@ def _solve(cost, lam, iterations, tol, mask, row, column):
         refuse(cost, lam, mask)
     batch = cost.shape[:-2]
     return plan, torch.tensor(taken).view(batch), plan.new_tensor(errors).view(batch)
+
+
+@functools.cache
+def _gpu_solver():
+    try:
+        from bwot.gpu import solver
+    except ImportError:  # triton comes with torch for CUDA on Linux alone
+        return None
+    return solver
+
+
+def _on_gpu(cost, lam, iterations, tol, mask, row, column):
+    """Triton's plan, a batch of problems at once; NaN where there is none, and nothing waits for the device."""
+    pairs = cost < math.inf
+    row = sinkhorn_torch.uniform(pairs, -1, cost.dtype) if row is None else row
+    column = sinkhorn_torch.uniform(pairs, -2, cost.dtype) if column is None else column
+    flat = [
+        each if each is None else each.reshape(-1, *each.shape[cost.ndim - 2 :])
+        for each in (cost, mask, row, column)
+    ]
+    plan, taken, error, _ = _gpu_solver().solve(flat[0], lam, iterations, tol, *flat[1:])
+    return plan.view(cost.shape), taken.view(cost.shape[:-2]), error.view(cost.shape[:-2])
 
 
 def _has_plan(cost, lam, masked):

@@ -39,9 +39,11 @@ def solve(
         row: (*batch, n) marginal of the rows; uniform over those that have a pair if not given.
         column: (*batch, m), of the columns.
     """
+    if tol is not None and cost.is_cuda and torch.cuda.is_current_stream_capturing():
+        raise ValueError("tol must be None while a CUDA graph is captured: give iterations alone.")
     mask = cost < math.inf
-    row = _uniform(mask, -1, cost.dtype) if row is None else row
-    column = _uniform(mask, -2, cost.dtype) if column is None else column
+    row = uniform(mask, -1, cost.dtype) if row is None else row
+    column = uniform(mask, -2, cost.dtype) if column is None else column
     scaled = lam * (cost - cost.amin((-2, -1), keepdim=True))
     if cost.device.type == "cpu":
         span = scaled.max().item()  # infinite with a mask
@@ -50,7 +52,8 @@ def solve(
     return log_domain(scaled, row, column, iterations, tol, mask)
 
 
-def _uniform(mask, dim, dtype):
+def uniform(mask: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+    """The uniform marginal over the rows (``dim`` -1) or columns (-2) that have a pair in ``mask`` (*batch, n, m)."""
     has_pair = mask.any(dim).to(dtype)
     return has_pair / has_pair.sum(-1, keepdim=True)
 

@@ -20,6 +20,7 @@ FLOORS = [
         "batches",
         "ranks",
         "cpu",
+        "gpu",
         "sinkhorn_torch",
         "backbones",
         "heads",

@@ -62,13 +62,15 @@ def test_every_line_of_the_lock_is_one_exact_public_version():
 
 
 def test_the_lock_leaves_accelerator_libraries_to_the_wheel_of_torch():
-    assert not [line for line in LOCK if re.match("nvidia|cuda|triton", line)]
+    assert not [line for line in LOCK if re.match("nvidia|cuda", line)]
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: "-".join(machine.values()))
 def test_the_lock_pins_each_requirement_once_and_within_its_range(machine):
     pins = pinned(machine)
     for requirement in map(Requirement, declared()):
+        if requirement.marker is not None and not requirement.marker.evaluate(machine):
+            continue
         version = pins.get(canonicalize_name(requirement.name))
         assert version is not None, f"expected {requirement} in requirements.lock: run make lock"
         assert version in requirement.specifier, f"{version} is not {requirement}: run make lock"

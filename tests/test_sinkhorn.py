@@ -1,5 +1,6 @@
 """Transport plans against the definition, written as loops over decimals so that exp(-1e6) is still a number."""
 
+import importlib
 import warnings
 from decimal import Decimal
 from itertools import islice
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from bwot import sinkhorn_torch
 from bwot.sinkhorn import ExactPlan, check_settings, sinkhorn
 from bwot.sinkhorn_torch import KERNEL_RANGE
 
+bwot_sinkhorn = importlib.import_module("bwot.sinkhorn")  # bwot.sinkhorn is the function
 HALF = [torch.float16, torch.bfloat16]
 LAMBDAS = [1e-3, 0.01, 0.1, 1.0, 5.0, 10.0, 20.0, 50.0, 200.0, 1e3, 1e4]
 
@@ -569,3 +572,64 @@ def test_cuda_gives_the_same_plan(lam):
         here = sinkhorn(cost, lam, mask=given_mask).plan
         there = sinkhorn(cost.cuda(), lam, mask=None if given_mask is None else mask.cuda()).plan
         torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-6)
+
+
+# on a GPU
+
+
+def test_a_batch_goes_to_the_gpu_flat_with_its_marginals_and_comes_back_in_shape(monkeypatch):
+    """The kernels themselves are tested in test_gpu.py; here plain torch stands in for them."""
+
+    class Kernels:
+        @staticmethod
+        def solve(cost, lam, iterations, tol, mask, row, column):
+            assert cost.shape == mask.shape == (6, 4, 5) and row.shape == (6, 4)
+            plan, taken, error = sinkhorn_torch.solve(cost, lam, iterations, tol, row, column)
+            return plan, taken, error, torch.zeros(6, dtype=torch.int32)
+
+    monkeypatch.setattr(bwot_sinkhorn, "_gpu_solver", lambda: Kernels)
+    cost, mask = random_cost(2, 3, 4, 5, seed=40), random_cost(2, 3, 4, 5, seed=41) > 0.2
+    excluded = cost.masked_fill(~mask, torch.inf)
+    plan, taken, error = bwot_sinkhorn._on_gpu(excluded, 4.0, 20, None, mask, None, None)
+    expected = sinkhorn(cost, 4.0, 20, mask=mask)
+    torch.testing.assert_close(plan, expected.plan)
+    assert taken.shape == error.shape == (2, 3) and (taken == 20).all()
+    torch.testing.assert_close(error, expected.marginal_error, rtol=1e-6, atol=1e-12)
+
+
+# plain torch, where numba is absent
+
+
+@pytest.mark.parametrize("lam", [0.01, 10.0, 60.0, 500.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("masked", [False, True])
+def test_without_numba_plain_torch_gives_the_same_plan(monkeypatch, masked, dtype, lam):
+    cost, mask = random_cost(2, 7, 6, seed=42, dtype=dtype), random_cost(2, 7, 6, seed=43) > 0.2
+    given = mask if masked else None
+    compiled = sinkhorn(cost, lam, 30, mask=given)
+    monkeypatch.setattr(bwot_sinkhorn, "_solver", lambda: None)
+    plain = sinkhorn(cost, lam, 30, mask=given)
+    assert total_difference(plain.plan.double(), compiled.plan.double()) <= (
+        1e-12 if dtype is torch.float64 else 2e-5
+    )
+    torch.testing.assert_close(plain.marginal_error, compiled.marginal_error, rtol=1e-3, atol=1e-6)
+    with pytest.raises(ValueError, match="cost must be finite; 1 of"):
+        sinkhorn(
+            cost.index_put(tuple(torch.tensor([0, 0, 0])[:, None]), cost.new_tensor(torch.nan))
+        )
+
+
+@pytest.mark.parametrize("lam, most", [(50.0, 120), (100.0, 200)])
+def test_acceleration_reaches_a_tolerance_in_a_fraction_of_the_iterations(lam, most, monkeypatch):
+    points = torch.nn.functional.normalize(
+        torch.randn(2, 128, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+        dim=-1,
+    )
+    cost = torch.cdist(*points).square()
+    cost /= cost.max()
+    fast = sinkhorn(cost, lam, 5000, 1e-6)
+    assert fast.marginal_error <= 1e-6 and fast.iterations <= most
+    monkeypatch.setattr(bwot_sinkhorn, "_solver", lambda: None)
+    plain = sinkhorn(cost, lam, 5000, 1e-6)
+    assert fast.iterations < 0.6 * plain.iterations
+    assert total_difference(fast.plan, plain.plan) <= 1e-4

@@ -1,0 +1,64 @@
+"""torch's own compiler and transforms: a training step is one graph, and what cannot be had is refused."""
+
+import jaxtyping
+import pytest
+import torch
+from torch import nn
+
+from bwot import BatchwiseOTLoss, sinkhorn
+
+
+@pytest.fixture(autouse=True)
+def plain_types():
+    """The type checker that the tests run under is no part of a graph."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("plan_gradient", ["constant", "kernel"])
+@pytest.mark.parametrize("lam", [10.0, 200.0])
+def test_a_training_step_compiles_to_one_graph_with_the_same_gradient(balanced, plan_gradient, lam):
+    torch.manual_seed(0)
+    network = nn.Linear(6, 4).double()
+    loss = BatchwiseOTLoss(lam=lam, plan_gradient=plan_gradient, balanced=balanced)
+    batches, labels = torch.randn(18, 6).double(), torch.randint(3, (2, 9))
+
+    def forward():
+        first, second = network(batches).chunk(2)
+        return loss(first, labels[0], ref_emb=second, ref_labels=labels[1])
+
+    results = []
+    for each in (forward, torch.compile(forward, fullgraph=True, backend="aot_eager")):
+        network.zero_grad()
+        value = each()
+        value.backward()
+        results.append((value.item(), network.weight.grad.clone()))
+    (value, gradient), (value_of_graph, gradient_of_graph) = results
+    assert value_of_graph == pytest.approx(value, rel=1e-12)
+    torch.testing.assert_close(gradient_of_graph, gradient, rtol=1e-10, atol=1e-13)
+
+
+def test_a_bad_cost_is_refused_from_inside_a_graph():
+    compiled = torch.compile(lambda cost: sinkhorn(cost).plan, fullgraph=True, backend="aot_eager")
+    assert compiled(torch.rand(4, 5)).sum().item() == pytest.approx(1)
+    bad = torch.rand(4, 5)
+    bad[0, 1] = torch.nan
+    with pytest.raises(ValueError, match="cost must be finite; 1 of 20"):
+        compiled(bad)
+
+
+def test_vmap_is_refused_with_the_way_to_do_it():
+    with pytest.raises(TypeError, match="leading dimensions"):
+        torch.func.vmap(lambda cost: sinkhorn(cost).plan)(torch.rand(3, 4, 5))
+
+
+def test_functional_gradients_are_those_of_backward():
+    torch.manual_seed(1)
+    loss, labels = BatchwiseOTLoss(), torch.randint(3, (9,))
+    embeddings = torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
+    loss(embeddings, labels).backward()
+    gradient = torch.func.grad(lambda x: loss(x, labels))(embeddings.detach())
+    torch.testing.assert_close(gradient, embeddings.grad, rtol=1e-10, atol=1e-13)
