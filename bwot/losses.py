@@ -20,8 +20,9 @@ from bwot.batches import (
     looks,
     nothing_mined,
 )
+from bwot.implicit import CONVERGED, ExactPlan
 from bwot.ranks import gather_batches
-from bwot.sinkhorn import ExactPlan, check_settings, compiled_for, sinkhorn, tell_of_tol
+from bwot.sinkhorn import check_settings, compiled_for, sinkhorn, tell_of_tol
 
 Form = Literal["sketches", "images", "shapes"]
 PlanGradient = Literal["constant", "kernel", "exact"]
@@ -165,8 +166,9 @@ class BatchwiseOTLoss(PairLoss):
             the cost); ``shapes``: max(0, d - positive_margin)² and max(0, margin - d)².
         positive_margin: distance up to which a positive pair has no error; form ``shapes`` only, 0 if not given.
         plan_gradient: ``constant``: the plan is held fixed in the backward pass. ``kernel``: u and v are, the kernel
-            is differentiated, as in the authors' TensorFlow codes. ``exact``: the plan is differentiated; true where
-            ``marginal_error`` is small, for study.
+            is differentiated, as in the authors' TensorFlow codes. ``exact``: the plan is differentiated, for study;
+            true where the iterations have converged (:data:`bwot.implicit.CONVERGED`), and warns once where not.
+            It has no second derivative.
         balanced: two plans, one over the positive pairs and one over the negative pairs, each carrying half of the
             mass, so that the positives' share does not depend on how many the batch has (not in the paper). Rows and
             columns without such a pair get no mass. Where the classes of the two batches differ in number, no plan over
@@ -207,7 +209,7 @@ class BatchwiseOTLoss(PairLoss):
             )
         self.lam, self.gamma, self.iterations, self.tol = lam, gamma, iterations, tol
         self.plan_gradient, self.balanced, self.gather = plan_gradient, balanced, gather
-        self._warned = False
+        self._warned = self._warned_of_gradient = False
 
     def forward(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
         """The loss; arguments and errors as in :meth:`PairLoss.forward`.
@@ -284,6 +286,8 @@ class BatchwiseOTLoss(PairLoss):
         result = sinkhorn(cost, self.lam, self.iterations, self.tol, mask=allowed)
         if allowed is not None and looks(allowed):
             self._warn_if_infeasible(result.marginal_error.item())
+        if self.plan_gradient == "exact" and cost.requires_grad:
+            self._warn_if_not_converged(result.marginal_error)
         return result.plan
 
     def _balanced_plan(self, cost, same, allowed):
@@ -303,6 +307,16 @@ class BatchwiseOTLoss(PairLoss):
             warnings.warn(
                 f"the allowed pairs leave a marginal_error of {marginal_error:.2g}: no plan over them has uniform "
                 "marginals, or it needs more iterations.",
+                stacklevel=4,
+            )
+
+    def _warn_if_not_converged(self, marginal_error):
+        limit = CONVERGED[marginal_error.dtype]
+        if not self._warned_of_gradient and marginal_error > limit:
+            self._warned_of_gradient = True
+            warnings.warn(
+                f"plan_gradient 'exact' is true at convergence, but {self.iterations} iterations at lam {self.lam:g} leave a "
+                f"marginal_error of {marginal_error.item():.2g}, above {limit:.0g}: raise iterations or lower lam.",
                 stacklevel=4,
             )
 

@@ -34,7 +34,7 @@ RETRIEVAL = ("nn", "ft", "st", "e", "dcg", "map", "tied")
 EMBEDDINGS = "embeddings.npz"
 _MODULES = (
     "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.solver", "cpu.pairs", "cpu.loss", "gpu.kernels",
-    "gpu.solver", "sinkhorn_torch", "sinkhorn", "losses", "controls", "authors", "published", "backbones", "heads", "metrics",
+    "gpu.solver", "sinkhorn_torch", "sinkhorn", "implicit", "losses", "controls", "authors", "published", "backbones", "heads", "metrics",
     "data.images", "data.sampling", "data.mnist", "data.cifar10", "standins", "training", "experiments", "runs",
 )  # fmt: skip
 

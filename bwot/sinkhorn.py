@@ -17,7 +17,6 @@ from typing import NamedTuple, NoReturn
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from bwot import sinkhorn_torch
 from bwot.batches import looks
@@ -259,38 +258,3 @@ def _check_support(mask, row, column):
             raise ValueError(
                 f"{name}_marginal puts mass on a {name} whose pairs are all excluded or without mass."
             )
-
-
-class ExactPlan(torch.autograd.Function):
-    r"""``plan`` as a function of ``cost`` at convergence, by implicit differentiation.
-
-    With ``W`` the gradient in the plan, the gradient in the cost is ``-lam T (W - alpha 1^T - 1 beta^T)``, where
-    ``alpha`` and ``beta`` solve ``[diag(T 1), T; T^T, diag(T^T 1)] [alpha; beta] = [(T W) 1; (T W)^T 1]``, elementwise
-    ``T W``: the marginals do not move. The system is singular (a constant can go from ``alpha`` to ``beta``; rows
-    without mass), which its pseudo-inverse takes in its stride.
-    """
-
-    @staticmethod
-    def forward(cost, plan, lam):
-        return plan.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        _, plan, ctx.lam = inputs
-        ctx.save_for_backward(plan)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_plan):
-        (plan,) = ctx.saved_tensors
-        n = plan.shape[-2]
-        weighted = plan * grad_plan
-        top = torch.cat([plan.sum(-1).diag_embed(), plan], -1)
-        bottom = torch.cat([plan.mT, plan.sum(-2).diag_embed()], -1)
-        system = torch.cat([top, bottom], -2).double()
-        right = torch.cat([weighted.sum(-1), weighted.sum(-2)], -1).double()
-        duals = (torch.linalg.pinv(system, hermitian=True) @ right[..., None])[..., 0].to(
-            plan.dtype
-        )
-        alpha, beta = duals[..., :n, None], duals[..., None, n:]
-        return -ctx.lam * plan * (grad_plan - alpha - beta), None, None

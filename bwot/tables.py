@@ -57,10 +57,14 @@ def result_table(records: Sequence[Record], zero_lines: Sequence[Record] = ()) -
     ]
     for loss, given in zip(losses, settings, strict=True):
         mine = of_loss(records, loss)
-        seeds = f"{sum(record.status == 'finished' for record in mine)} of {len(mine)}"
         chosen = {name.replace("_", " "): f"{given[name]:g}" for name in differ}
-        rows[TITLES[loss]] = _row(mine) | chosen | {"seeds finished": seeds}
+        rows[TITLES[loss]] = _row(mine) | chosen | _finished(mine)
     return markdown(pandas.DataFrame(rows).T.fillna(""), "loss")
+
+
+def _finished(records):
+    finished = sum(record.status == "finished" for record in records)
+    return {"seeds finished": f"{finished} of {len(records)}"}
 
 
 def _row(records, epoch=None):
@@ -88,7 +92,7 @@ def _beside(records, loss):
             f"{SCORE_NAMES[score]}, ours": percent(summarise(records, score)),
             f"{SCORE_NAMES[score]}, authors": theirs,
         }
-    return row
+    return row | _finished(records)
 
 
 def authors_table(records: Sequence[Record]) -> str:

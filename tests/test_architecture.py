@@ -22,6 +22,7 @@ FLOORS = [
         "cpu",
         "gpu",
         "sinkhorn_torch",
+        "implicit",
         "backbones",
         "heads",
         "metrics",
@@ -36,7 +37,7 @@ FLOORS = [
     {"runs"},
     {"tuning", "figures", "publishing"},
     {"tables", "toy", "explorer"},
-    {"findings"},
+    {"findings", "gradients"},
     {"__main__"},
 ]
 BARE = ["sinkhorn", "losses", "heads", "backbones", "metrics", "training", "experiments", "runs"]

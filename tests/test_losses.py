@@ -294,7 +294,33 @@ def test_exact_gradient_equals_autograd_through_many_iterations():
     (u[:, None] * kernel * v * error).sum().backward()
     loss = BatchwiseOTLoss(iterations=1000, plan_gradient="exact")
     gradient = gradient_of(loss, a, label_a, ref_emb=b, ref_labels=label_b)
-    torch.testing.assert_close(gradient, x.grad, rtol=1e-7, atol=1e-10)
+    torch.testing.assert_close(gradient, x.grad, rtol=0, atol=1e-8 * x.grad.abs().max().item())
+
+
+def test_an_exact_gradient_before_convergence_warns_once_and_only_where_one_is_asked_for():
+    (x, labels), (b, label_b) = batch(6, scale=0.6), batch(5, seed=1, scale=0.6)
+    others = {"ref_emb": b, "ref_labels": label_b}
+    loss = BatchwiseOTLoss(lam=50.0, iterations=3, plan_gradient="exact")
+    columns = loss.plan(x, labels, **others).sum(0)
+    loss(x, labels, **others)
+    loss.plan(x.requires_grad_(), labels, **others)
+    told = f"3 iterations at lam 50 leave a marginal_error of {(columns - 1 / 5).abs().sum():.2g}, above 1e-06"
+    with pytest.warns(UserWarning, match=told) as caught:
+        loss(x, labels, **others)
+        loss(x, labels, **others)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("lam", [10.0, 50.0, 200.0])
+def test_rounding_in_float32_is_not_taken_for_a_lack_of_convergence(lam):
+    """In float32 the marginal error stays above the limit of float64, however many iterations there are."""
+    x, labels = batch(64, dtype=torch.float32)
+    loss = BatchwiseOTLoss(lam=lam, iterations=3000, plan_gradient="exact", form="shapes")
+    gradient = gradient_of(loss, x, labels)
+    expected = gradient_of(loss, x.double(), labels)
+    torch.testing.assert_close(
+        gradient.double(), expected, rtol=0, atol=1e-4 * expected.abs().max().item()
+    )
 
 
 @pytest.mark.parametrize("plan_gradient", PLAN_GRADIENTS)
