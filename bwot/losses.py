@@ -230,11 +230,13 @@ class BatchwiseOTLoss(PairLoss):
         from bwot.cpu.loss import Terms, transport_loss
 
         check_shapes(embeddings, labels, ref_emb, ref_labels)
-        if ref_emb is None and len(labels) == 1:
+        classes = [labels] if ref_labels is None else [labels, ref_labels]
+        alone = ref_emb is None and len(labels) == 1
+        if alone or any(each.is_floating_point() for each in classes):
             return None
         allowed = None
         if indices_tuple is not None:
-            columns = len(labels if ref_labels is None else ref_labels)
+            columns = len(classes[-1])
             among = torch.ones(len(labels), columns, dtype=torch.bool)
             allowed = allowed_pairs(
                 indices_tuple, among.fill_diagonal_(False) if ref_emb is None else among

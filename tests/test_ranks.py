@@ -20,6 +20,7 @@ from torch import nn
 
 from bwot import BatchwiseOTLoss
 from bwot.losses import NonFiniteError
+from bwot.paths import PROJECT
 from bwot.ranks import gather_batches
 
 pytestmark = pytest.mark.skipif(
@@ -375,3 +376,18 @@ def unchecked():
 def test_what_one_rank_alone_gets_wrong_is_named(arguments, message, unchecked):
     with pytest.raises(ValueError, match=message):
         BatchwiseOTLoss(gather=True)(*arguments)
+
+
+def test_the_script_of_the_page_prints_one_loss_in_both_processes(tmp_path):
+    page = (PROJECT / "book" / "many_ranks.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "train.py").write_text(script)
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*run, "train.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    printed = re.findall(r"process (\d) of 2: ([\d.]+)", done.stdout)
+    assert sorted(rank for rank, _ in printed) == ["0", "1"]
+    assert len({value for _, value in printed}) == 1

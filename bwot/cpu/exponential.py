@@ -48,7 +48,7 @@ def _float64_of(context, bits):
 
 
 # exp(x) for x up to about 80, and 0 where that is below the smallest normal number: 2^k exp(r), r = x - k log 2 with log 2 in
-# two parts. Compiled without liberties, which would join them; a loop over it is vectorised all the same.
+# two parts. Callers that sum in any order may join the parts: an error of |x| / 6 roundings, e^-40 still to 1e-15.
 _SINGLE, _DOUBLE = (
     tuple(kind(1 / math.factorial(power)) for power in range(terms))
     for kind, terms in ((np.float32, 8), (np.float64, 14))

@@ -60,16 +60,14 @@ def costs(squared, labels, others, single, allowed, part, form, margin, inner, g
             error, _ = _error(row[j], same, form, margin, inner)
             taken = part == ALL or same == (part == POSITIVE)
             out[j] = exp(-gamma * error) if taken else infinite
-            pairs += taken
             finite &= abs(row[j]) < np.inf
         if single:
-            pairs -= out[i] < np.inf
             out[i] = infinite
         if allowed.shape[0]:
-            pairs = pairs if i else 0
             for j in range(m):
                 out[j] = out[j] if allowed[i, j] else infinite
-                pairs += out[j] < np.inf
+        for j in range(m):
+            pairs += out[j] < np.inf
     return finite, pairs > 0
 
 
