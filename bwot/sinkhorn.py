@@ -4,8 +4,12 @@ Notation: ``C`` cost, ``lam`` inverse of the entropic regularisation, ``K = exp(
 marginals of rows and columns, ``T = diag(u) K diag(v)`` plan. One iteration updates ``v = q / K^T u`` and then
 ``u = p / K v``, so the rows of the plan are exact and the columns approximate; ``u`` starts at a constant every call.
 
-Two ways to compute the same thing. While ``lam * (max C - min C)`` is small, ``K`` itself is used (fast). Beyond, or
-with excluded pairs, the logarithms of ``u`` and ``v`` are (right at every ``lam``).
+Three paths to the same plan, right at every ``lam``: compiled for the CPU (:mod:`bwot.cpu`), in Triton for a GPU
+(:mod:`bwot.gpu`), and in plain torch (:mod:`bwot.sinkhorn_torch`), the reference, which runs where the others are absent. Each
+works with ``K`` itself while its numbers are in range and with logarithms beyond. ``torch.compile`` sees one operation.
+
+On the CPU what has no plan raises. On other devices and inside a compiled graph nothing waits for a look at the values: there
+the plan, the marginal error and the loss become NaN.
 """
 
 import functools
@@ -56,7 +60,8 @@ def sinkhorn(
             excluded pairs plays no part and need not be finite.
         lam: inverse of the entropic regularisation, in inverse units of ``cost``; large is sharp and slow to converge.
         iterations: how many to run, or at most how many where ``tol`` is given.
-        tol: stop a problem as soon as its ``marginal_error`` is at most this; warns where that is not reached.
+        tol: stop a problem as soon as its ``marginal_error`` is at most this; warns where that is not reached. On the CPU the
+            iterations are accelerated then, and far fewer at large ``lam``.
         mask: pairs that may carry mass. A row or column with none gets no mass, and the default marginals are uniform
             over the others.
         row_marginal: mass of each row, summing to 1; uniform if not given.
@@ -65,6 +70,7 @@ def sinkhorn(
     Raises:
         ValueError: for a cost that is empty or not finite, ``lam``, ``iterations`` or ``tol`` not positive, marginals
             that are no distributions or put mass where the mask allows none, and a mask without any pair.
+        TypeError: inside ``torch.func.vmap``.
     """
     check_settings(lam, iterations, tol)
     if cost.ndim < 2 or 0 in cost.shape:
