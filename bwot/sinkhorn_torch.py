@@ -1,7 +1,7 @@
 """Sinkhorn's algorithm in plain torch: the reference for every faster path, and what other devices run.
 
-Notation as in :mod:`bwot.sinkhorn`. Arguments of both domains: ``scaled`` (*batch, n, m), ``lam (C - min C)``; ``row`` (*batch, n) and
-``column`` (*batch, m), marginals; ``mask`` (*batch, n, m), pairs that may carry mass. Results: the plan, the iterations and
+Notation as in :mod:`bwot.sinkhorn`. Arguments of both domains: ``scaled`` ``(*batch, n, m)``, ``lam (C - min C)``; ``row`` ``(*batch, n)`` and
+``column`` ``(*batch, m)``, marginals; ``mask`` ``(*batch, n, m)``, pairs that may carry mass. Results: the plan, the iterations and
 the marginal error of each problem.
 """
 
@@ -32,12 +32,12 @@ def solve(
     gives NaN, in the plan and in the marginal error.
 
     Args:
-        cost: (*batch, n, m), plus infinity at excluded pairs.
+        cost: ``(*batch, n, m)``, plus infinity at excluded pairs.
         lam: inverse of the entropic regularisation.
         iterations: how many, at most so many with ``tol``.
         tol: marginal error at which to stop.
-        row: (*batch, n) marginal of the rows; uniform over those that have a pair if not given.
-        column: (*batch, m), of the columns.
+        row: ``(*batch, n)`` marginal of the rows; uniform over those that have a pair if not given.
+        column: ``(*batch, m)``, of the columns.
     """
     if tol is not None and cost.is_cuda and torch.cuda.is_current_stream_capturing():
         raise ValueError("tol must be None while a CUDA graph is captured: give iterations alone.")
@@ -53,7 +53,7 @@ def solve(
 
 
 def uniform(mask: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
-    """The uniform marginal over the rows (``dim`` -1) or columns (-2) that have a pair in ``mask`` (*batch, n, m)."""
+    """The uniform marginal over the rows (``dim`` -1) or columns (-2) that have a pair in ``mask`` ``(*batch, n, m)``."""
     has_pair = mask.any(dim).to(dtype)
     return has_pair / has_pair.sum(-1, keepdim=True)
 

@@ -26,16 +26,16 @@ def solve(
     row: Tensor | None = None,
     column: Tensor | None = None,
 ) -> tuple[Tensor, list[int], list[float], int]:
-    """Plans (*batch, n, m), iterations and marginal errors of all problems, and the worst status.
+    """Plans ``(*batch, n, m)``, iterations and marginal errors of all problems, and the worst status.
 
     Args:
-        cost: (*batch, n, m) in float32 or float64, plus infinity at excluded pairs.
+        cost: ``(*batch, n, m)`` in float32 or float64, plus infinity at excluded pairs.
         lam: inverse of the entropic regularisation.
         iterations: how many, at most so many with ``tol``.
         tol: marginal error at which to stop.
         masked: may there be excluded pairs?
-        row: (*batch, n) marginal of the rows; uniform over those that have a pair if not given.
-        column: (*batch, m), of the columns.
+        row: ``(*batch, n)`` marginal of the rows; uniform over those that have a pair if not given.
+        column: ``(*batch, m)``, of the columns.
     """
     costs = cost.contiguous().numpy()
     n, m = costs.shape[-2:]
