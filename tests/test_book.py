@@ -171,7 +171,7 @@ def test_numbers_on_the_first_page_name_their_source(site):
     assert len(figures) > 5
     for figure in figures:
         assert re.match(
-            r"book/results/[\w-]+, loss [\w-]+, seeds \d|authors' repository", figure["title"]
+            r"book/results/[\w/-]+, loss [\w-]+, seeds \d|authors' repository", figure["title"]
         )
 
 
