@@ -10,10 +10,11 @@ from bwot.paths import PROJECT
 from bwot.records import find_records, read_record, unpack, validate
 from bwot.runs import staleness
 
-RECORDS = find_records(PROJECT / "book" / "results")
+RESULTS = PROJECT / "book" / "results"
+RECORDS = find_records(RESULTS)
 
 
-@pytest.fixture(params=RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.fixture(params=RECORDS, ids=lambda path: str(path.relative_to(RESULTS).with_suffix("")))
 def record(request):
     return read_record(request.param)
 
