@@ -5,9 +5,10 @@ A set is one entry of :data:`SETS`; its loader brings ``judge(root)`` and ``down
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from bwot.data import cifar10, mnist
+from bwot.data import cifar10, mnist, modelnet, psb
 from bwot.data.images import FileReport
 from bwot.paths import data_root
 
@@ -39,6 +40,16 @@ class Status:
 SETS = (
     DataSet("mnist", "CC BY-SA 3.0", mnist.judge, mnist.download),
     DataSet("cifar10", "none stated", cifar10.judge, cifar10.download),
+    *(
+        DataSet(
+            f"modelnet{classes}",
+            "academic use",
+            partial(modelnet.judge, classes=classes),
+            partial(modelnet.download, classes=classes),
+        )
+        for classes in modelnet.SIZES
+    ),
+    DataSet("psb", "academic use, acknowledge", psb.judge, psb.download),
     DataSet("digits (stand-in, in scikit-learn)", "CC BY 4.0 (UCI)", None, None),
 )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from io import BufferedIOBase
 from pathlib import Path
 
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 AS_PUBLISHED = "as published"
@@ -16,9 +16,11 @@ AS_PUBLISHED = "as published"
 
 @dataclass(frozen=True)
 class Split:
-    """Images of 0 to 255 and the class of each, as an index into :attr:`ImageSet.classes`."""
+    """Samples and the class of each, as an index into :attr:`ImageSet.classes`."""
 
-    images: UInt8[Tensor, "n c h w"]
+    images: (
+        UInt8[Tensor, "n c h w"] | UInt8[Tensor, "n v c h w"] | Float32[Tensor, "n d"]
+    )  # images or views of 0 to 255, or features
     labels: Int64[Tensor, " n"]
 
 

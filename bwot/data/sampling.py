@@ -34,15 +34,29 @@ def batch_pairs(n: int, batch_size: int, seed: int, epoch: int) -> Int64[Tensor,
         raise ValueError(
             f"batch_size must be even and positive (two equal batches), not {batch_size}."
         )
-    if n < batch_size:
-        raise ValueError(
-            f"an epoch needs at least batch_size = {batch_size} samples, and there are {n}."
-        )
+    return _blocks(n, batch_size, seed, epoch).view(-1, 2, batch_size // 2)
+
+
+def single_batches(n: int, batch_size: int, seed: int, epoch: int) -> Int64[Tensor, "steps 1 size"]:
+    """As :func:`batch_pairs`, with one batch of ``batch_size`` a step (the authors' 3D code: 20 shapes meet each other).
+
+    Raises:
+        ValueError: if ``batch_size`` is less than 2, ``n`` is smaller, or seed or epoch is negative.
+    """
+    if batch_size < 2:
+        raise ValueError(f"batch_size must be at least 2, not {batch_size}.")
+    return _blocks(n, batch_size, seed, epoch)[:, None]
+
+
+def _blocks(n, size, seed, epoch):
+    """A permutation of the samples cut into blocks, without the incomplete last one."""
+    if n < size:
+        raise ValueError(f"an epoch needs at least batch_size = {size} samples, and there are {n}.")
     if seed < 0 or epoch < 0:
         raise ValueError(f"seed and epoch must not be negative, and are {seed} and {epoch}.")
-    steps = n // batch_size
-    order = np.random.default_rng((seed, epoch)).permutation(n)[: steps * batch_size]
-    return torch.from_numpy(order).long().view(steps, 2, batch_size // 2)
+    steps = n // size
+    order = np.random.default_rng((seed, epoch)).permutation(n)[: steps * size]
+    return torch.from_numpy(order).long().view(steps, size)
 
 
 def stratified_subset(labels: Int64[Tensor, " n"], size: int, seed: int) -> Int64[Tensor, " size"]:
