@@ -1,4 +1,4 @@
-"""Retrieval and classification scores: distances or embeddings, and labels, in; six scores and two curves out.
+"""Retrieval scores: distances or embeddings, and labels, in; six scores and two curves out.
 
 The gallery is ranked by increasing distance for each query, ties go to the lower gallery index, and rank 1
 is the nearest item. C is the number of relevant items, those that have the query's class. A query with C = 0
@@ -15,7 +15,7 @@ from itertools import repeat
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 TIED_LIMIT = 0.01  # above this share of tied neighbours an embedding counts as collapsed
@@ -89,8 +89,8 @@ def retrieval_scores(
         raise ValueError(f"distances must have shape (q, g), not {tuple(distances.shape)}")
     if not all(row.isfinite().all() for row in distances):  # a row at a time, to save memory
         raise ValueError("distances must be finite, but some are NaN or infinite")
-    q_labels = _labels("query_labels", query_labels, distances.shape[0])
-    g_labels = _labels("gallery_labels", gallery_labels, distances.shape[1])
+    q_labels = checked_labels("query_labels", query_labels, distances.shape[0])
+    g_labels = checked_labels("gallery_labels", gallery_labels, distances.shape[1])
     _check_gallery(*distances.shape, exclude_self)
 
     def block_of(rows: slice) -> np.ndarray:
@@ -113,9 +113,9 @@ def score_embeddings(
     about 1e-16 of the embeddings' squared spread, and equal gallery rows tie exactly.
     Labels, ``exclude_self`` and errors are those of `retrieval_scores`; embeddings are finite, one a row.
     """
-    _check_embeddings("queries", queries, "gallery", gallery)
-    q_labels = _labels("query_labels", query_labels, len(queries))
-    g_labels = _labels("gallery_labels", gallery_labels, len(gallery))
+    check_embeddings("queries", queries, "gallery", gallery)
+    q_labels = checked_labels("query_labels", query_labels, len(queries))
+    g_labels = checked_labels("gallery_labels", gallery_labels, len(gallery))
     _check_gallery(len(queries), len(gallery), exclude_self)
     shuffled = np.random.default_rng(SHUFFLE_SEED).permutation(len(gallery))
     block_of = _squared_distances(queries, gallery[torch.from_numpy(shuffled).to(gallery.device)])
@@ -123,35 +123,13 @@ def score_embeddings(
     return _scores(block_of, q_labels, g_labels[shuffled], own_position)
 
 
-def svc_accuracy(
-    train_embeddings: Float[Tensor, "n d"],
-    train_labels: Int[Tensor, " n"],
-    test_embeddings: Float[Tensor, "m d"],
-    test_labels: Int[Tensor, " m"],
-) -> float:
-    """Share of test items that a support vector classifier, fitted on the training embeddings, gets right.
-
-    Radial basis functions with C = 1 and gamma = 1 / d, scikit-learn's defaults when the authors called it in
-    run.py of their 2D code; the kernel takes 8 n max(n, m) bytes. A ValueError names bad shapes and values.
-    """
-    from sklearn.metrics.pairwise import rbf_kernel
-    from sklearn.svm import SVC
-
-    _check_embeddings("train_embeddings", train_embeddings, "test_embeddings", test_embeddings)
-    train_classes = _labels("train_labels", train_labels, len(train_embeddings))
-    test_classes = _labels("test_labels", test_labels, len(test_embeddings))
-    if not (len(train_classes) and len(test_classes)):
-        raise ValueError("svc_accuracy needs at least one item to train on and one to test on")
-    classifier = SVC(kernel=rbf_kernel, C=1.0)  # gamma = 1 / d unless given
-    classifier.fit(_float64(train_embeddings), train_classes)
-    return float(classifier.score(_float64(test_embeddings), test_classes))
-
-
-def _float64(values: Tensor) -> np.ndarray:
+def as_float64(values: Float[Tensor, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    """The values on the CPU, in double precision."""
     return values.detach().to("cpu", torch.float64).numpy()
 
 
-def _labels(name: str, labels: Tensor, length: int) -> np.ndarray:
+def checked_labels(name: str, labels: Tensor, length: int) -> np.ndarray:
+    """The labels on the CPU; a ValueError that calls them ``name`` if they are not ``length`` in one row."""
     if labels.shape != (length,):
         raise ValueError(f"{name} must have shape ({length},), not {tuple(labels.shape)}")
     return labels.cpu().numpy()
@@ -167,7 +145,8 @@ def _check_gallery(queries: int, gallery: int, exclude_self: bool) -> None:
         )
 
 
-def _check_embeddings(name: str, some: Tensor, other_name: str, others: Tensor) -> None:
+def check_embeddings(name: str, some: Tensor, other_name: str, others: Tensor) -> None:
+    """A ValueError that names them unless both are finite matrices of equally many columns, at least one."""
     if some.ndim != 2 or others.ndim != 2 or some.shape[1] != others.shape[1] or not some.shape[1]:
         raise ValueError(
             f"{name} and {other_name} must have shapes (n, d) and (m, d) with the same d > 0, "
@@ -181,8 +160,8 @@ def _check_embeddings(name: str, some: Tensor, other_name: str, others: Tensor) 
 def _squared_distances(queries: Tensor, gallery: Tensor) -> Callable[[slice], np.ndarray]:
     """The function from a slice of queries to its squared distances: they rank as the distances do."""
     # Near to all, so that little is lost to rounding; and a value that occurs, so integers stay integers.
-    origin = _float64(gallery.median(dim=0).values)
-    left, right = _float64(queries) - origin, _float64(gallery) - origin
+    origin = as_float64(gallery.median(dim=0).values)
+    left, right = as_float64(queries) - origin, as_float64(gallery) - origin
     # A matrix product may round equal columns differently: copy the first one's distances to its repeats.
     original = _first_equal_row(right)
     repeats = np.flatnonzero(original != np.arange(len(right)))

@@ -1,15 +1,22 @@
 """Small data for the ``quick`` preset, without a network: what an installed package brings, or what is drawn here."""
 
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from bwot.data.images import ImageSet, Split
-from bwot.data.sampling import parted
+from bwot.data.sampling import parted, stratified_subset
+from bwot.dice import dice
+from bwot.meshes import Mesh
+from bwot.solids import FAMILIES, solid
 
-SIZE, TEST_SIZE, VALIDATION_SIZE = 1797, 500, 145  # of either set: those of scikit-learn's digits
+SIZE, TEST_SIZE, VALIDATION_SIZE = 1797, 500, 145  # of either set of images: scikit-learn's digits
+MEMBERS, TEST_SOLIDS, VALIDATION_SOLIDS = 40, 120, 40  # solids a family; in each part
 
 # What is drawn: whether a point is in a shape, u to the right of its centre and v below, in 16ths of its radius.
 SHAPES = {
@@ -82,6 +89,61 @@ def colours() -> ImageSet:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class SolidSet:
+    """A data set of shapes as :class:`bwot.data.shapes.ShapeSet` is one, with the meshes themselves for their files.
+
+    They are upright: ``[render(mesh, "ring", up="z") for mesh in solids().meshes]`` gives the views of each.
+    """
+
+    name: str
+    variant: str
+    official: bool
+    sha256: str  # of all meshes and labels
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    meshes: tuple[Mesh, ...]
+    labels: Int64[Tensor, " n"]
+    splits: dict[str, Int64[Tensor, " part"]]  # train, validation and test: ascending indices
+
+
+@cache
+def solids() -> SolidSet:
+    """400 drawn solids of ten families, in place of ModelNet10; see :mod:`bwot.solids`.
+
+    The split into 240 training, 40 validation and 120 test solids has equally many of each family and never changes.
+    The same bits on every platform.
+    """
+    drawn = [(family, member) for family in FAMILIES for member in range(MEMBERS)]
+    meshes = tuple(solid(*each) for each in drawn)
+    labels = torch.arange(len(drawn)) // MEMBERS
+    digest = hashlib.sha256(labels.numpy().astype("<i8").tobytes())
+    for vertices, faces in meshes:
+        digest.update(vertices.astype("<f8").tobytes() + faces.astype("<i8").tobytes())
+    return SolidSet(
+        name="modelnet10",
+        variant="stand-in: drawn solids",
+        official=False,
+        sha256=digest.hexdigest(),
+        classes=FAMILIES,
+        names=tuple(f"{family}-{member:02}" for family, member in drawn),
+        meshes=meshes,
+        labels=labels,
+        splits=_parts(labels),
+    )
+
+
+def _parts(labels):
+    """Indices of the three parts; test is drawn first, validation from what it left."""
+    test = stratified_subset(labels, TEST_SOLIDS, seed=0)
+    rest = torch.ones(len(labels), dtype=torch.bool)
+    rest[test] = False
+    rest = rest.nonzero()[:, 0]
+    validation = rest[stratified_subset(labels[rest], VALIDATION_SOLIDS, seed=0)]
+    train = rest[~torch.isin(rest, validation)]
+    return {"train": train, "validation": validation, "test": test}
+
+
 def _standin(images, labels, **named):
     rest, test = parted(Split(images, labels), TEST_SIZE)
     train, validation = parted(rest, VALIDATION_SIZE)
@@ -90,7 +152,7 @@ def _standin(images, labels, **named):
 
 def _painted(labels):
     """Images (n, 3, 16, 16) of the shapes that the labels name: light ink on a dark ground that runs to another."""
-    n, draw = len(labels), _dice(seed=10)
+    n, draw = len(labels), dice(seed=10)
     covered = _covered(labels, draw)[:, None]
     ink, near, far = (
         colours[draw(n, below=len(colours))][:, :, None, None] for colours in (INKS, PAPERS, PAPERS)
@@ -115,14 +177,3 @@ def _covered(labels, draw):
         mine = labels == label
         inside[mine] = contains(u[mine], v[mine])
     return inside.reshape(n, 16, FINE, 16, FINE).sum((2, 4), dtype=np.int32)
-
-
-def _dice(seed):
-    """A function that draws whole numbers from 0 on, below a bound, into an array of the given shape."""
-    stream = np.random.PCG64(seed)
-
-    def draw(*shape, below):
-        raw = stream.random_raw(shape) >> np.uint64(32)
-        return ((raw * np.uint64(below)) >> np.uint64(32)).astype(np.int32)
-
-    return draw

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bwot import metrics
-from bwot.metrics import retrieval_scores, score_embeddings, svc_accuracy
+from bwot.metrics import retrieval_scores, score_embeddings
 
 MEANS = ("nn", "ft", "st", "e", "dcg", "map")
 
@@ -324,42 +324,3 @@ def test_bad_embeddings_are_named(queries, gallery, message, plain_types):
     labels = torch.zeros(3, dtype=torch.long)
     with pytest.raises(ValueError, match=message):
         score_embeddings(queries, gallery, labels, labels)
-
-
-def test_svc_tells_separate_classes_apart():
-    embeddings, labels = embeddings_case(4, items=80)
-    apart = embeddings + 20 * labels[:, None]
-    assert svc_accuracy(apart[:40], labels[:40], apart[40:], labels[40:]) == 1.0
-
-
-def test_svc_gamma_is_one_over_the_dimension():
-    from sklearn.svm import SVC
-
-    embeddings, labels = embeddings_case(5, items=300)
-    train, test = embeddings[:150].numpy(), embeddings[150:].numpy()
-    reference = SVC(kernel="rbf", C=1.0, gamma=1 / 6).fit(train, labels[:150])
-    expected = (reference.predict(test) == labels[150:].numpy()).mean()
-    assert 0.3 < expected < 0.95
-    actual = svc_accuracy(embeddings[:150], labels[:150], embeddings[150:], labels[150:])
-    assert actual == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    "train, test, message",
-    [
-        (torch.ones(3, 2), torch.ones(3, 4), "train_embeddings and test_embeddings"),
-        (torch.ones(2, 2), torch.ones(3, 2), "train_labels"),
-        (torch.ones(3, 2), torch.ones(2, 2), "test_labels"),
-        (torch.full((3, 2), nan), torch.ones(3, 2), "train_embeddings must be finite"),
-    ],
-)
-def test_bad_input_to_the_svc_is_named(train, test, message, plain_types):
-    labels = torch.tensor([0, 1, 1])
-    with pytest.raises(ValueError, match=message):
-        svc_accuracy(train, labels, test, labels)
-
-
-def test_svc_without_items_is_refused():
-    none, no_labels = torch.ones(0, 2), torch.zeros(0, dtype=torch.long)
-    with pytest.raises(ValueError, match="at least one item"):
-        svc_accuracy(none, no_labels, none, no_labels)
