@@ -130,5 +130,9 @@ def _row(case, method, turns):
 
 def quartiles(values: Sequence[float]) -> list[float]:
     """Lower quartile, median, upper quartile, to five digits."""
-    values = statistics.quantiles(values, n=4) if len(values) > 1 else 3 * list(values)
+    values = (
+        statistics.quantiles(values, n=4, method="inclusive")
+        if len(values) > 1
+        else 3 * list(values)
+    )
     return [float(f"{value:.5g}") for value in values]

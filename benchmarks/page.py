@@ -9,7 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import plot
+from benchmarks.markdown import cells, short, table
 from benchmarks.problems import Case
+from benchmarks.promises import iterations_table, promises_table
 from benchmarks.record import is_busy
 from benchmarks.targets import FIXED, PEERS, base_row, fastest, verdict
 from bwot.figures import svg
@@ -44,7 +46,8 @@ def section(name: str, record: dict) -> str:
     parts = [f"## {machine['cpu']}, {machine['cores']} cores", caution(record), headline(record), figure(name, record)]  # fmt: skip
     parts += [targets_table(record, cost) for cost in COSTS]
     parts += [times_table(record, cost) for cost in COSTS]
-    parts += [table(record) for table in (varied_table, group_tables, memory_table, step_text, limits_table, start_table)]  # fmt: skip
+    parts += [make(record) for make in (promises_table, varied_table, group_tables, iterations_table, memory_table,
+                                           step_text, limits_table, start_table)]  # fmt: skip
     return "\n\n".join(part for part in [*parts, provenance(record)] if part)
 
 
@@ -102,10 +105,10 @@ def figure(name: str, record: dict) -> str:
 def targets_table(record: dict, cost: str) -> str:
     """Lower quartile of peer / ours beside its target, reached or missed."""
     sizes = list(FIXED["best POT"]["required"])
-    lines = [_cells(n, *(_target_cell(record, cost, peer, n) for peer in FIXED), _free_cell(record, cost, n))
+    lines = [cells(n, *(_target_cell(record, cost, peer, n) for peer in FIXED), _free_cell(record, cost, n))
              for n in sizes]  # fmt: skip
     title = f"{COSTS[cost]}: how many times longer a peer takes, lower quartile, beside what it has to be at least"
-    return _table(title, ["n = m", *FIXED, f"{FREE} (no target)"], lines)
+    return table(title, ["n = m", *FIXED, f"{FREE} (no target)"], lines)
 
 
 def _free_cell(record, cost, n):
@@ -132,19 +135,15 @@ def times_table(record: dict, cost: str) -> str:
     rows = {n: {row["method"]: row for row in base_row(record, cost, n)} for n in sizes}
     sizes = [n for n in sizes if rows[n]]
     methods = list(dict.fromkeys(["bwot", *(m for n in sizes for m in rows[n])]))
-    lines = [_cells(m, *(_time(rows[n].get(m)) for n in sizes)) for m in methods]
+    lines = [cells(m, *(_time(rows[n].get(m)) for n in sizes)) for m in methods]
     title = f"{COSTS[cost]}: milliseconds, median; ✗: a result was wrong, so the row has lost; –: not timed"
-    return _table(title, ["n = m", *map(str, sizes)], lines)
+    return table(title, ["n = m", *map(str, sizes)], lines)
 
 
 def _time(row):
     if row is None or "milliseconds" not in row:
         return "–"
-    return f"{_short(row['milliseconds'][1])}{'' if row['correct'] else ' ✗'}"
-
-
-def _short(value):
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{short(row['milliseconds'][1])}{'' if row['correct'] else ' ✗'}"
 
 
 def varied_table(record: dict) -> str:
@@ -156,7 +155,7 @@ def varied_table(record: dict) -> str:
         if changed or case["n"] != case["m"]:
             size = f"{case['n']} × {case['m']}"
             lines.append(_case_line(record, "fixed", case, f"{COSTS[case['cost']]}, {', '.join([size, *changed])}"))  # fmt: skip
-    return _table("Other shapes, settings, types and two threads", _case_head(), lines)
+    return table("Other shapes, settings, types and two threads", _case_head(), lines)
 
 
 def group_tables(record: dict) -> str:
@@ -164,15 +163,15 @@ def group_tables(record: dict) -> str:
     tol = [_case_line(record, "tol", case, case["n"]) for case in _cases(record, "tol")]
     many = [_case_line(record, "batched", case, case["n"]) for case in _cases(record, "batched")]
     other = [
-        _cells(row["method"], row["case"]["batch"], _time(row), _ratio(row)) for row in _rows(record, "pml")
+        cells(row["method"], row["case"]["batch"], _time(row), _ratio(row)) for row in _rows(record, "pml")
     ]  # fmt: skip
     head = ["loss", "batch", "ms", "over bwot"]
     tables = [
-        _table("Up to a marginal error of 1e-6, λ = 50", _case_head("n = m"), tol),
-        _table("64 problems at once", _case_head("n = m"), many),
-        _table("Losses of pytorch-metric-learning on one batch of embeddings", head, other),
+        table("Up to a marginal error of 1e-6, λ = 50", _case_head("n = m"), tol),
+        table("64 problems at once", _case_head("n = m"), many),
+        table("Losses of pytorch-metric-learning on one batch of embeddings", head, other),
     ]
-    return "\n\n".join(table for table in tables if table)
+    return "\n\n".join(each for each in tables if each)
 
 
 def _case_head(first="case"):
@@ -184,7 +183,7 @@ def _case_line(record, group, case, name):
     ours = next((row for row in rows if row["method"] == "bwot"), None)
     error = ours.get("errors", {}).get("plan") if ours else None
     ratios = [_ratio(fastest(rows, peer)) for peer in PEERS]
-    return _cells(name, _time(ours), "–" if error is None else f"{error:.1e}", *ratios)
+    return cells(name, _time(ours), "–" if error is None else f"{error:.1e}", *ratios)
 
 
 def _ratio(row):
@@ -198,10 +197,10 @@ def memory_table(record: dict) -> str:
     """Peak above resident memory in matrices of n x m."""
     rows = [row for row in _rows(record, "memory") if "matrices" in row]
     lines = [
-        _cells(row["method"], f"{COSTS[row['case']['cost']]}, {row['case']['n']}", f"{row['matrices']:.1f}")
+        cells(row["method"], f"{COSTS[row['case']['cost']]}, {row['case']['n']}", f"{row['matrices']:.1f}")
         for row in rows
     ]  # fmt: skip
-    return _table("Peak extra memory of a call, in matrices of n × n", ["method", "case", "matrices"], lines)  # fmt: skip
+    return table("Peak extra memory of a call, in matrices of n × n", ["method", "case", "matrices"], lines)  # fmt: skip
 
 
 def step_text(record: dict) -> str:
@@ -223,19 +222,19 @@ def limits_table(record: dict) -> str:
     for row in _rows(record, "limits"):
         once = min(row["sum_microseconds"], row["product_microseconds"])
         each = row.get("iteration_microseconds")
-        shown = (_short(each[1]), f"{each[1] / once:.2f}") if each else ("–", "–")
-        lines.append(_cells(row["case"]["n"], _short(once), *shown))
+        shown = (short(each[1]), f"{each[1] / once:.2f}") if each else ("–", "–")
+        lines.append(cells(row["case"]["n"], short(once), *shown))
     head = ["n = m", "reading K once, µs", "one iteration, µs", "iteration / reading"]
-    return _table("An iteration against the time to read its matrix (the faster of sum and matrix-vector product)", head, lines)  # fmt: skip
+    return table("An iteration against the time to read its matrix (the faster of sum and matrix-vector product)", head, lines)  # fmt: skip
 
 
 def start_table(record: dict) -> str:
     lines = [
-        _cells(row["state"], *(f"{row['seconds'][key]:.3f}" for key in ("import", "first", "third")))
+        cells(row["state"], *(f"{row['seconds'][key]:.3f}" for key in ("import", "first", "third")))
         for row in _rows(record, "start")
     ]  # fmt: skip
     head = ["cache of compiled code", "import after torch, s", "first call, s", "third call, s"]
-    return _table("The first call of a fresh process, n = m = 128", head, lines)
+    return table("The first call of a fresh process, n = m = 128", head, lines)
 
 
 def provenance(record: dict) -> str:
@@ -263,16 +262,6 @@ def _cases(record, group):
         if row["case"] not in cases:
             cases.append(row["case"])
     return cases
-
-
-def _cells(*cells):
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def _table(title, head, lines):
-    if not lines:
-        return ""
-    return "\n".join([f"**{title}**\n", _cells(*head), "|---" + "|---:" * (len(head) - 1) + "|", *lines])  # fmt: skip
 
 
 def main() -> None:

@@ -162,7 +162,7 @@ def line(group: str, row: dict) -> str:
         return f"{text} left out: {row['left_out']}"
     if "milliseconds" in row:
         text += "{:10.3f} ms".format(row["milliseconds"][1])
-        ratio = row.get("over_ours") or row.get("over_plain")
+        ratio = row.get("over_ours") or row.get("over_plain") or row.get("over_constant")
         text += "  x {1:.2f} ({0:.2f} to {2:.2f})".format(*ratio) if ratio else ""
         return text + ("" if row["correct"] else f"  WRONG {row['errors']}")
     rest = {k: v for k, v in row.items() if k not in ("case", "method")}

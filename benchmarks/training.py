@@ -8,12 +8,13 @@ for time.
 
 import statistics
 import time
+from functools import partial
 
 import torch
 
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
-from bwot.experiments import Images, build_loss, build_network
+from bwot.experiments import Images
 from bwot.training import Schedule, as_input, fit
 
 THREADS, ROUNDS, STEPS_A_ROUND = 2, 12, 10
@@ -35,7 +36,7 @@ class _Stepper:
 
     def __init__(self, loss: str, train: Split):
         settings = Images(loss=loss)
-        self.network, self.loss = build_network(settings, 1, 28), build_loss(settings)
+        self.network, self.loss = settings.build_network((1, 28, 28)), settings.build_loss(10)
         self.optimiser = torch.optim.SGD(self.network.parameters(), lr=1e-4, momentum=0.9)
         pairs = batch_pairs(len(train.labels), 128, seed=0, epoch=1).flatten(1)
         self.batches = [(as_input(train.images[index]), train.labels[index]) for index in pairs]
@@ -76,10 +77,15 @@ def _compare_epochs(train):
     settings = Images(loss="bwot")
     for _ in range(EPOCH_ROUNDS):
         seconds = bare.run(len(bare.batches)) * len(bare.batches)
-        network = build_network(settings, 1, 28)
+        network = settings.build_network((1, 28, 28))
         schedule = Schedule(epochs=1, learning_rate=1e-4)
         history = fit(
-            network, build_loss(settings), train, schedule, 0, after_epoch=lambda epoch: {}
+            network,
+            settings.build_loss(10),
+            train,
+            schedule,
+            partial(settings.batches, len(train.labels)),
+            after_epoch=lambda epoch: {},
         )
         ratios.append(history[-1]["seconds"] / seconds)
     print(

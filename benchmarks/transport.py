@@ -14,7 +14,8 @@ record has from the same commit is not measured again.
 
 Groups: ``fixed`` 50 iterations; ``tol`` to a marginal error; ``batched`` 64 problems at once; ``memory`` peak above the
 resident memory, in matrices of n x m; ``step`` a training step over the same one without transport; ``pml`` losses of
-pytorch-metric-learning; ``limits`` an iteration against reading its matrix; ``start`` the first call of a process.
+pytorch-metric-learning; ``limits`` an iteration against reading its matrix; ``start`` the first call of a process; ``exact``
+the exact gradient over that of a constant plan; ``iterations`` how many it takes to a tolerance, which no busy machine changes.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks import extras
+from benchmarks import extras, gradients
 from benchmarks.measure import Workers, compare, is_left_out, quartiles, row_of, too_slow
 from benchmarks.peers import FAMILIES
 from benchmarks.problems import Case, make_pool
@@ -193,7 +194,37 @@ def start(book: Book, options: argparse.Namespace) -> None:
                            for state, seconds in found.items()])  # fmt: skip
 
 
-GROUPS = {each.__name__: each for each in (fixed, tol, batched, memory, step, pml, limits, start)}
+def exact(book: Book, options: argparse.Namespace) -> None:
+    """The exact gradient in rounds with that of a constant plan."""
+    process = Process(gradients.Gradients, 1)
+    try:
+        for n in (64,) if options.quick else (128, 512, 1024):
+            case = Case(n, n, cost="loss")
+            if not book.has("exact", case):
+                process.ask("load", case)
+                names = ("exact", "constant")
+                first = [process.ask("turn", name, 1, True)[0][0] for name in names]
+                sides = [(process, name, s) for name, s in zip(names, first, strict=True)]
+                found, plain = alternate(sides, options.rounds)
+                over = [a / b for a, b in zip(found.seconds, plain.seconds, strict=True)]
+                row = row_of(asdict(case), "bwot, exact", found, 1e-4)
+                book.add("exact", [row | {"over_constant": quartiles(over)}])
+    finally:
+        process.stop()
+
+
+def iterations(book: Book, options: argparse.Namespace) -> None:
+    """Iterations to a tolerance, ours and the plain algorithm's."""
+    for n, lam in ((64, 50.0),) if options.quick else ((256, 50.0), (1024, 100.0)):
+        for cost in ("distance", "loss"):
+            case = Case(n, n, lam=lam, cost=cost, tol=1e-6)
+            if not book.has("iterations", case):
+                for row in gradients.iterations_to(case):
+                    book.add("iterations", [row])
+
+
+GROUPS = {each.__name__: each for each in (
+    fixed, tol, batched, memory, step, pml, limits, start, exact, iterations)}  # fmt: skip
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bwot.figures import INK
-from bwot.losses import BatchwiseOTLoss, PlanGradient, squared_distances
+from bwot.losses import BatchwiseOTLoss, PlanGradient
+from bwot.pairs import squared_distances
 from bwot.toy import CLASSES, GREY, LINES, WIDTH, Batches
 
 LOOKS = {"constant": (GREY, "dotted"), "kernel": (CLASSES[0], "dashed"), "exact": (INK, "solid")}

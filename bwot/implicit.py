@@ -96,12 +96,17 @@ def _conjugate_gradients(normal, right, floor):
         previous, square = square, residual.square().sum(-1, keepdim=True)
         direction = residual + torch.where(open_, square / previous, 0.0) * direction
     worst = (square.sqrt() / right.norm(dim=-1, keepdim=True)).max().item()
-    warnings.warn(
-        f"the gradient of the plan is not exact: {STEPS} steps left a residual of {worst:.2g}, above "
-        f"{RESIDUAL[right.dtype]:.0g}. Lower lam, so that the plan does not nearly fall into parts.",
-        stacklevel=3,
-    )
+    tell_of_residual(worst, right.dtype)
     return z, STEPS
+
+
+def tell_of_residual(residual: float, dtype: torch.dtype) -> None:
+    """Warn that the steps have not brought the residual down to :data:`RESIDUAL`."""
+    warnings.warn(
+        f"the gradient of the plan is not exact: {STEPS} steps left a residual of {residual:.2g}, above "
+        f"{RESIDUAL[dtype]:.0g}. Lower lam, so that the plan does not nearly fall into parts.",
+        stacklevel=4,
+    )
 
 
 def _means(plan, gradient, over_row, over_column):

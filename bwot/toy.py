@@ -20,7 +20,8 @@ from torch import Tensor
 
 from bwot.controls import AllPairsLoss
 from bwot.figures import INK
-from bwot.losses import BatchwiseOTLoss, squared_distances
+from bwot.losses import BatchwiseOTLoss
+from bwot.pairs import squared_distances
 
 CLASSES = ("#0173b2", "#d55e00", "#02865f")  # at least 3:1 against both themes' paper
 NEGATIVE = "#c2459a"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import peers, problems, targets
+from benchmarks import gradients, peers, problems, targets
 from benchmarks.measure import compare
 from benchmarks.problems import Case
 from benchmarks.record import Book
@@ -193,6 +193,23 @@ def test_a_run_to_a_tolerance_is_checked_against_the_converged_plan():
     early = peers.Method(peers._by_plan(lambda cost, case: loop(cost, replace(case, iterations=3))), lambda case: True)  # fmt: skip
     found = rows_of({"enough": enough, "early": early}, case)
     assert [found[name]["correct"] for name in ("bwot", "enough", "early")] == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["constant", "exact"])
+def test_both_gradients_are_held_against_float64(name):
+    worker = gradients.Gradients()
+    worker.load(Case(24, 20, d=6, cost="loss"))
+    seconds, worst = worker.turn(name, 3, True)
+    assert len(seconds) == 3 and worst["gradient"] <= 1e-4
+    worker.losses[name] = worker.losses["exact" if name == "constant" else "constant"]
+    assert worker.turn(name, 1, False)[1]["gradient"] > 1e-2
+
+
+def test_iterations_to_a_tolerance_are_fewer_than_the_plain_ones():
+    rows = gradients.iterations_to(Case(48, 48, d=16, lam=30.0, tol=1e-6))
+    assert [row["method"] for row in rows] == ["bwot", "bwot", "plain"]
+    assert all(row["correct"] and row["marginal_error"] <= 1e-6 for row in rows)
+    assert max(row["iterations"] for row in rows[:2]) < rows[2]["iterations"]
 
 
 def test_many_problems_at_once_are_checked_one_by_one():

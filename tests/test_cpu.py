@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bwot import BatchwiseOTLoss, losses
-from bwot.cpu import exponential
+from bwot import BatchwiseOTLoss, implicit, losses, pairs, sinkhorn_torch
+from bwot.cpu import exponential, solver
+from bwot.cpu import loss as compiled_loss
+from bwot.cpu import pairs as compiled_pairs
 from bwot.cpu.exponential import compiled
 
 
@@ -23,7 +25,7 @@ def value_and_gradients(loss, points, labels, indices=None):
     return [value.detach(), *(each.grad for each in points)]
 
 
-def assert_both_paths_agree(monkeypatch, loss, *batches):
+def assert_both_paths_agree(monkeypatch, loss, *batches, loose=1):
     calls, plain = [], losses.PairLoss.forward
     monkeypatch.setattr(
         losses.PairLoss, "forward", lambda *given: calls.append(given) or plain(*given)
@@ -34,7 +36,7 @@ def assert_both_paths_agree(monkeypatch, loss, *batches):
     slow = value_and_gradients(loss, *batches)
     assert len(calls) == 1
     for one, other in zip(fast, slow, strict=True):
-        bound = 1e-11 if one.dtype is torch.float64 else 3e-5
+        bound = loose * (1e-11 if one.dtype is torch.float64 else 3e-5)
         assert (one - other).abs().max() <= bound * other.abs().max() + 1e-12
 
 
@@ -53,6 +55,25 @@ def test_the_compiled_loss_is_the_plain_one(
     points, labels = two_batches(9, 7, dtype)
     batches = ([points[0]], [labels[0]]) if single else (points, labels)
     assert_both_paths_agree(monkeypatch, loss, *batches)
+
+
+@pytest.mark.parametrize("form", ["sketches", "images", "shapes"])
+@pytest.mark.parametrize("lam, tol", [(0.01, None), (10.0, None), (10.0, 1e-12), (60.0, None)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("chosen", ["two batches", "one batch", "some pairs"])
+def test_the_exact_gradient_is_the_plain_one(monkeypatch, form, lam, tol, dtype, chosen):
+    tol = tol and (tol if dtype is torch.float64 else 1e-6)
+    inner = 0.2 if form == "shapes" else None
+    loss = BatchwiseOTLoss(1.3, lam, 3.0, 3000, tol, form, inner, "exact")
+    loss._warned = loss._warned_of_gradient = True  # of self-pairs; of float32 at the largest lam
+    points, labels = two_batches(11, 9, dtype)
+    batches = ([points[0]], [labels[0]]) if chosen == "one batch" else (points, labels)
+    if chosen == "some pairs":
+        some = torch.rand(11, 9, generator=torch.Generator().manual_seed(1)) > 0.3
+        some[2] = False  # a row without mass
+        same = labels[0][:, None] == labels[1]
+        batches = (*batches, (*torch.where(some & same), *torch.where(some & ~same)))
+    assert_both_paths_agree(monkeypatch, loss, *batches, loose=20)
 
 
 @pytest.mark.parametrize("balanced", [False, True])
@@ -111,3 +132,63 @@ def test_second_derivatives_are_refused():
     value = BatchwiseOTLoss(1.3)(first, labels[0], None, points[1], labels[1])
     with pytest.raises(NotImplementedError, match="no second derivative"):
         torch.autograd.grad(value, first, create_graph=True)
+
+
+def test_what_stands_twice_stands_alike():
+    """The compiled functions cannot import from the plain path, which stands on the same floor or above."""
+    assert compiled_pairs.TINY == pairs.TINY
+    for dtype, largest in sinkhorn_torch.KERNEL_RANGE.items():
+        kind = torch.empty(0, dtype=dtype).numpy().dtype
+        assert solver.LIMITS[kind][0] == largest
+        residual, _, steps, _ = compiled_loss._LIMITS[kind]
+        assert (residual.item(), steps) == (pytest.approx(implicit.RESIDUAL[dtype]), implicit.STEPS)
+
+
+def test_a_call_leaves_earlier_results_alone():
+    """The matrices of a call are working memory of the next one; what a call returns must not lie in them."""
+    loss = BatchwiseOTLoss(1.3)
+    points, labels = two_batches(9, 7, torch.float64)
+    first = value_and_gradients(loss, points, labels)
+    kept = [each.clone() for each in first]
+    value_and_gradients(loss, [3 * each for each in points], labels)
+    assert all(torch.equal(a, b) for a, b in zip(first, kept, strict=True))
+
+
+def test_a_loss_is_derived_twice_and_by_any_factor():
+    points, labels = two_batches(9, 7, torch.float64)
+    x, y = (each.clone().requires_grad_() for each in points)
+    value = BatchwiseOTLoss(1.3)(x, labels[0], None, y, labels[1])
+    once = torch.autograd.grad(value, (x, y), retain_graph=True)
+    again = torch.autograd.grad(-2.5 * value, (x, y))
+    assert all(torch.allclose(-2.5 * a, b) for a, b in zip(once, again, strict=True))
+
+
+def test_a_gradient_changed_in_place_is_not_handed_out_again():
+    points, labels = two_batches(9, 7, torch.float64)
+    x = points[0].clone().requires_grad_()
+    value = BatchwiseOTLoss(1.3)(x, labels[0], None, points[1], labels[1])
+    torch.autograd.grad(value, x, retain_graph=True)[0].zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(value, x)
+
+
+@pytest.mark.parametrize("layout", ["transposed", "every second", "half", "two types"])
+def test_embeddings_of_any_layout_and_type_are_taken(monkeypatch, layout):
+    points, labels = two_batches(9, 7, torch.float64)
+    loss = BatchwiseOTLoss(1.3)
+    expected = [loss(points[0], labels[0], None, points[1], labels[1])]
+    if layout == "transposed":
+        points = [each.T.contiguous().T for each in points]
+    if layout == "every second":
+        points = [each.repeat_interleave(2, 0)[::2] for each in points]
+        labels = [each.repeat_interleave(2)[::2] for each in labels]
+    if layout == "half":
+        points = [each.bfloat16() for each in points]
+        expected = [loss(*(points[0].float(), labels[0], None, points[1].float(), labels[1]))]
+    if layout == "two types":
+        points = [points[0].float(), points[1]]
+    points = [each.detach().requires_grad_() for each in points]
+    value = loss(points[0], labels[0], None, points[1], labels[1])
+    value.backward()
+    assert torch.allclose(value.double(), expected[0].double(), rtol=1e-5)
+    assert all(each.grad.dtype == each.dtype and each.grad.isfinite().all() for each in points)

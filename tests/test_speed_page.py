@@ -97,6 +97,28 @@ def test_a_record_that_is_no_measurement_says_so(made_up, change, said):
     assert said in page.caution(changed) and said in page.section("abacus", changed)
 
 
+def test_other_figures_are_judged_and_a_missed_one_comes_first(made_up):
+    """Of ratios the worse quartile counts; a run that did not reach its tolerance has missed."""
+    case = asdict(Case(256, 256, lam=50.0, tol=1e-6))
+    tens = {"group": "iterations", "run": 0, "case": case, "iterations": 60, "marginal_error": 1e-6, "correct": True}  # fmt: skip
+    made_up["rows"] += [
+        {"group": "exact", "run": 0, "case": asdict(Case(128, 128, cost="loss")), "method": "bwot, exact", "calls": 25,
+         "milliseconds": [1.0, 1.0, 1.0], "over_constant": [1.5, 1.75, 2.25], "errors": {"gradient": 2e-6}, "correct": True},
+        tens | {"method": "bwot"}, tens | {"method": "plain", "case": case | {"dtype": "float64"}, "iterations": 365},
+        tens | {"method": "bwot", "case": case | {"cost": "loss"}, "correct": False},
+        {"group": "start", "run": 0, "case": None, "method": "bwot", "state": "cold", "seconds": {"import": 0.1, "first": 2.5, "third": 0.001}},
+    ]  # fmt: skip
+    lines = page.promises_table(made_up).splitlines()[4:]
+    assert lines == [
+        "| `exact` over `constant`, n = 128 | 2.25 | ≤ 2 | **missed** |",
+        "| iterations to 1e-6, the loss's own cost, λ = 50, n = 256, float32 | inf | ≤ 120 | **missed** |",
+        "| error of the gradient of `exact` in float32, n = 128 | 2e-06 | ≤ 0.0001 | reached |",
+        "| iterations to 1e-6, squared distances, λ = 50, n = 256, float32 | 60 | ≤ 120 | reached |",
+        "| first call in seconds, cold cache | 2.5 | ≤ 3 | reached |",
+    ]
+    assert "| squared distances, λ = 50, 256, float32 | 60 | 365 |" in page.iterations_table(made_up)  # fmt: skip
+
+
 def test_a_limit_lies_at_the_best_rate_that_was_measured(made_up):
     found = plot.limits(made_up)
     once = {n: n / 10 for n in (32, 64, 128)}  # microseconds, the faster of the two

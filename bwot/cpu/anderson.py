@@ -54,7 +54,7 @@ def add_step(following, memory, count):
 @compiled
 @no_type_check
 def accelerated(v, sums, q, error, memory, state):
-    """As :func:`_next` with Anderson's acceleration of ``log v``; a step after which the error grew is taken back.
+    """``v = 1 / sums``, with Anderson's acceleration of ``log v``; a step after which the error grew is taken back.
 
     ``memory`` has the last DEPTH changes of the potential ``-log sums`` in its rows, those of its residual ``-log(v sums)``
     in the rows after, then the last potential, the last residual, and the next ``log v``. ``state``: how many changes there
@@ -79,9 +79,6 @@ def accelerated(v, sums, q, error, memory, state):
         if depth > 0 and since + 1 >= WAIT * 2**back and since % 2 == 1:
             add_step(following, memory, depth)
             state[3] = 1
-    low, high = v.dtype.type(np.inf), v.dtype.type(0)
     for j in range(len(q)):
         if q[j] > 0:
             v[j] = math.exp((potential if failed else following)[j])
-            low, high = min(low, v[j]), max(high, v[j])
-    return low, high

@@ -15,13 +15,24 @@ from numba.extending import intrinsic, overload
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, but NaN and infinity as they are
 
 
+_OPTIONS = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+
+
 def compiled(function: Callable) -> Callable:
-    """Compiled at the first call for each type of its arguments, and kept beside the source for other processes."""
-    options = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+    """Compiled at the first call for each type of its arguments, and kept beside the source for other processes.
+
+    What is kept is compiled again when the file of the function changes, not when a file that it imports does:
+    whoever changes a part removes the folders ``__pycache__``.
+    """
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no folder to keep the compiled code in
-        return njit(**options)(function)
+        return called(function)
+
+
+def called(function: Callable) -> Callable:
+    """A part that compiled functions call, in more than one place: compiled once for all of them."""
+    return njit(**_OPTIONS)(function)
 
 
 def inlined(function: Callable) -> Callable:
@@ -31,20 +42,14 @@ def inlined(function: Callable) -> Callable:
 
 @intrinsic
 @no_type_check
-def _float32_of(context, bits):
+def _of_bits(context, bits):
+    """The float of as many bits as an integer has, with these bits."""
+    single = bits == types.int32
+
     def build(_, builder, __, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
+        return builder.bitcast(arguments[0], ir.FloatType() if single else ir.DoubleType())
 
-    return types.float32(types.int32), build
-
-
-@intrinsic
-@no_type_check
-def _float64_of(context, bits):
-    def build(_, builder, __, arguments):
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), build
+    return (types.float32 if single else types.float64)(bits), build
 
 
 # exp(x) for x up to about 80, and 0 where that is below the smallest normal number: 2^k exp(r), r = x - k log 2 with log 2 in
@@ -66,7 +71,7 @@ def _exp_single(x):
     r = r - np.float32(k) * _SINGLE_LOG2[2]
     y = ((((c[7] * r + c[6]) * r + c[5]) * r + c[4]) * r + c[3]) * r + c[2]
     y = (y * r + c[1]) * r + c[0]
-    y *= _float32_of((k + np.int32(127)) << np.int32(23))
+    y *= _of_bits(np.int32((k + np.int32(127)) << np.int32(23)))  # a shift makes it wider
     return y if x > np.float32(-87.3) else np.float32(0)
 
 
@@ -80,7 +85,7 @@ def _exp_double(x):
     y = ((((d[13] * r + d[12]) * r + d[11]) * r + d[10]) * r + d[9]) * r + d[8]
     y = ((((y * r + d[7]) * r + d[6]) * r + d[5]) * r + d[4]) * r + d[3]
     y = ((y * r + d[2]) * r + d[1]) * r + d[0]
-    y *= _float64_of((k + np.int64(1023)) << np.int64(52))
+    y *= _of_bits((k + np.int64(1023)) << np.int64(52))
     return y if x > -708.0 else 0.0
 
 

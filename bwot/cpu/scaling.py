@@ -6,47 +6,51 @@ computed from it and its share added to the sums of the columns, from which the 
 comes for free.
 
 ``D`` is right as long as ``u`` and ``v`` stay within ``1 / RANGE`` and ``RANGE`` of 1, for what underflows in it is then
-below the last digit of every sum. When they leave that range, or ``lam (max C - min C)`` is too large to begin with,
-the half-iteration is done by sums of exponentials about their largest term, and ``f`` and ``g`` take up ``u`` and ``v``.
+below the last digit of every sum. Here is the usual case, a number of iterations in which they do; the others are left to
+:mod:`bwot.cpu.general`. Numbers are of the type of the cost throughout: one of another type would make a whole loop double.
 """
 
-import math
 from typing import no_type_check
 
 import numpy as np
 
-from bwot.cpu.anderson import accelerated
-from bwot.cpu.exponential import compiled, exp, inlined
+from bwot.cpu.exponential import called, compiled, exp, inlined
 
 FINE, NOT_FINITE, TOO_LARGE, OTHERWISE = 0, 1, 2, 3
-"""What became of a problem: a cost that is not finite, a ``lam (max C - min C)`` beyond the largest number, left to :func:`solve`."""
+"""What became of a problem: a cost that is not finite, a ``lam (max C - min C)`` beyond the largest number, left to the general solver."""
 
 
 @inlined
 @no_type_check
-def _extent(cost):
-    """Smallest and largest finite entry, whether any is NaN or minus infinity, and whether any is plus infinity (excluded)."""
-    low, high = cost.dtype.type(np.inf), cost.dtype.type(-np.inf)
-    bad, excluded = False, False
+def extent(cost, masked, lows, highs):
+    """Smallest and largest finite entry, and whether one is not finite (plus infinity is, with ``masked``): columns first, in
+    two (m,) arrays, as the least of a whole row would not be vectorised."""
+    zero, infinite = cost.dtype.type(0), cost.dtype.type(np.inf)
+    check = zero
+    for j in range(len(lows)):
+        lows[j], highs[j] = infinite, -infinite
     for i in range(cost.shape[0]):
         row = cost[i]
-        for j in range(cost.shape[1]):
+        for j in range(len(lows)):
             c = row[j]
-            low = min(low, c)
-            high = max(high, c if c < np.inf else high)
-            bad |= not c > -np.inf
-            excluded |= c == np.inf
-    return low, high, bad, excluded
+            lows[j] = min(lows[j], c)
+            highs[j] = max(highs[j], c if c < infinite else -infinite)
+            check += zero * (zero if masked and c == infinite else c)
+    low, high = infinite, -infinite
+    for j in range(len(lows)):
+        low, high = min(low, lows[j]), max(high, highs[j])
+    return low, high, not check == 0
 
 
 @inlined
 @no_type_check
-def _fill(cost, lam, low, f, g, weights, density, sums):
+def fill(cost, lam, low, f, g, weights, density, sums):
     """The densities, and their column sums weighted by ``weights`` (one a row)."""
-    sums[:] = 0
+    for j in range(len(sums)):
+        sums[j] = 0
     for i in range(cost.shape[0]):
         row, out, shift, weight = cost[i], density[i], f[i], weights[i]
-        for j in range(cost.shape[1]):
+        for j in range(len(sums)):
             value = exp(shift + (g[j] - lam * (row[j] - low)))
             out[j] = value
             sums[j] += weight * value
@@ -54,12 +58,12 @@ def _fill(cost, lam, low, f, g, weights, density, sums):
 
 @inlined
 @no_type_check
-def _pass(density, columns, p, rows, sums):
-    """One update of ``rows`` (p u) from ``columns`` (q v), with the column sums of ``rows D``; smallest and largest 1 / u."""
+def visit(density, columns, p, rows, sums):
+    """One update of ``rows`` (p u) from ``columns`` (q v), with the column sums of ``rows D``: four rows at a time."""
     n, m = density.shape
     zero = density.dtype.type(0)
-    low, high = density.dtype.type(np.inf), zero
-    sums[:] = 0
+    for j in range(m):
+        sums[j] = 0
     for first in range(0, n - n % 4, 4):
         k0, k1, k2, k3 = density[first], density[first + 1], density[first + 2], density[first + 3]
         s0, s1, s2, s3 = zero, zero, zero, zero
@@ -69,246 +73,168 @@ def _pass(density, columns, p, rows, sums):
             s1 += k1[j] * w
             s2 += k2[j] * w
             s3 += k3[j] * w
-        for i, s in ((first, s0), (first + 1, s1), (first + 2, s2), (first + 3, s3)):
-            rows[i] = p[i] / s if p[i] > 0 else zero
-            low, high = (min(low, s), max(high, s)) if p[i] > 0 else (low, high)
-        a0, a1, a2, a3 = rows[first], rows[first + 1], rows[first + 2], rows[first + 3]
+        a0 = p[first] / s0 if p[first] > 0 else zero
+        a1 = p[first + 1] / s1 if p[first + 1] > 0 else zero
+        a2 = p[first + 2] / s2 if p[first + 2] > 0 else zero
+        a3 = p[first + 3] / s3 if p[first + 3] > 0 else zero
+        rows[first], rows[first + 1], rows[first + 2], rows[first + 3] = a0, a1, a2, a3
         for j in range(m):
             sums[j] += (a0 * k0[j] + a1 * k1[j]) + (a2 * k2[j] + a3 * k3[j])
     for i in range(n - n % 4, n):
-        k0, s = density[i], zero
+        k0, s0 = density[i], zero
         for j in range(m):
-            s += k0[j] * columns[j]
-        a = p[i] / s if p[i] > 0 else zero
-        rows[i] = a
-        low, high = (min(low, s), max(high, s)) if p[i] > 0 else (low, high)
+            s0 += k0[j] * columns[j]
+        a0 = p[i] / s0 if p[i] > 0 else zero
+        rows[i] = a0
         for j in range(m):
-            sums[j] += a * k0[j]
-    return low, high
+            sums[j] += a0 * k0[j]
 
 
-@compiled
+@called
 @no_type_check
-def _log_columns(cost, lam, low, f, weights, g):
-    """``g_j = -log sum_i weights_i exp(f_i - lam (C_ij - low))``, about the largest exponent of the column."""
-    n, m = cost.shape
-    most = np.full(m, -np.inf, cost.dtype)
-    total = np.zeros(m, cost.dtype)
-    for i in range(n):
-        if weights[i] > 0:
-            row, shift = cost[i], f[i]
-            for j in range(m):
-                most[j] = max(most[j], shift - lam * (row[j] - low))
-    for i in range(n):
-        if weights[i] > 0:
-            row, shift, weight = cost[i], f[i], weights[i]
-            for j in range(m):
-                if most[j] > -np.inf:
-                    total[j] += weight * exp((shift - lam * (row[j] - low)) - most[j])
-    for j in range(m):
-        g[j] = -most[j] - math.log(total[j]) if most[j] > -np.inf else 0.0
-
-
-@compiled
-@no_type_check
-def _log_rows(cost, lam, low, g, weights, f):
-    """``f_i = -log sum_j weights_j exp(g_j - lam (C_ij - low))``, about the largest exponent of the row."""
-    n, m = cost.shape
-    infinite, zero = cost.dtype.type(np.inf), cost.dtype.type(0)
-    for i in range(n):
-        row, most, total = cost[i], -infinite, zero
-        for j in range(m):
-            most = max(most, g[j] - lam * (row[j] - low) if weights[j] > 0 else -infinite)
-        if most > -np.inf:
-            for j in range(m):
-                total += weights[j] * exp(min((g[j] - lam * (row[j] - low)) - most, zero))
-        f[i] = -most - math.log(total) if most > -np.inf else 0.0
+def in_range(scaled, marginal, most):
+    """Are all scalings, ``scaled / marginal``, within ``1 / most`` and ``most``? Counted, as that is vectorised."""
+    zero, one = scaled.dtype.type(0), scaled.dtype.type(1)
+    out = zero
+    for i in range(len(scaled)):
+        mass, x = marginal[i], scaled[i]
+        out += zero if (most * x > mass and x < most * mass) or not mass > 0 else one
+    return out == 0
 
 
 @inlined
 @no_type_check
-def _plan(density, rows, columns, p, q, sums):
+def _iterate(density, iterations, p, q, most, rows, columns, sums):
+    """Iterations from the sums of the columns of ``D``; False as soon as a scaling leaves its range."""
+    zero = density.dtype.type(0)
+    for _ in range(iterations):
+        for j in range(len(q)):
+            columns[j] = q[j] / sums[j] if q[j] > 0 else zero
+        if not in_range(columns, q, most):
+            return False
+        visit(density, columns, p, rows, sums)
+        if not in_range(rows, p, most):
+            return False
+    return True
+
+
+@called
+@no_type_check
+def spread(marginal):
+    """Equal shares for all entries that are not zero."""
+    count = 0
+    for i in range(len(marginal)):
+        count += marginal[i] > 0
+    share = marginal.dtype.type(1) / marginal.dtype.type(count)
+    for i in range(len(marginal)):
+        marginal[i] = share if marginal[i] > 0 else marginal.dtype.type(0)
+
+
+@compiled
+@no_type_check
+def uniform(cost, p, q):
+    """Uniform marginals over the rows and columns that have a pair, in (n,) ``p`` and (m,) ``q``."""
+    one, zero = cost.dtype.type(1), cost.dtype.type(0)
+    for j in range(len(q)):
+        q[j] = 0
+    for i in range(len(p)):
+        row, most = cost[i], zero
+        for j in range(len(q)):
+            pair = one if row[j] < np.inf else zero
+            most += pair
+            q[j] += pair
+        p[i] = most
+    spread(p)
+    spread(q)
+
+
+@compiled
+@no_type_check
+def scalings(density, iterations, limits, p, q, rows, columns):
+    """``rows`` (p u) and ``columns`` (q v) of a kernel, uniform marginals; False where the general solver has to do it.
+
+    Args:
+        density: (n, m) kernel, 0 at excluded pairs.
+        iterations: how many.
+        limits: as in :func:`bwot.cpu.general.solve`.
+        p: (n,) the sums of the rows of the kernel, filled with their marginal.
+        q: (m,) the same of the columns.
+        rows: (n,) filled.
+        columns: (2, m) filled in its first row.
+    """
+    sums = columns[1]
+    for j in range(len(q)):
+        sums[j] = q[j]
+    spread(p)
+    spread(q)
+    return _iterate(density, iterations, p, q, limits[1], rows, columns[0], sums)
+
+
+@inlined
+@no_type_check
+def into_plan(density, rows, columns, p, q, sums):
     """The plan in place of its density, and its marginal error."""
-    row_error, column_error = 0.0, 0.0
-    for j in range(density.shape[1]):
+    zero, row_error, column_error = density.dtype.type(0), 0.0, 0.0
+    for j in range(len(sums)):
         sums[j] = 0
     for i in range(density.shape[0]):
-        row, a, total = density[i], rows[i], density.dtype.type(0)
-        for j in range(density.shape[1]):
+        row, a, total = density[i], rows[i], zero
+        for j in range(len(sums)):
             value = a * row[j] * columns[j]
             row[j] = value
             total += value
             sums[j] += value
         row_error += abs(total - p[i])
-    for j in range(density.shape[1]):
+    for j in range(len(sums)):
         column_error += abs(sums[j] - q[j])
     return max(row_error, column_error)
 
 
 @inlined
 @no_type_check
-def _uniform(cost, masked, p, q):
-    """Uniform marginals over the rows and columns that have a pair, in place of those that begin with a negative number."""
-    rows, columns = p[0] < 0, q[0] < 0
-    for i in range(len(p)):
-        p[i] = 1 - masked if rows else p[i]
-    for j in range(len(q)):
-        q[j] = 1 - masked if columns else q[j]
-    if masked:
-        for i in range(len(p)):
-            for j in range(len(q)):
-                if cost[i, j] < np.inf:
-                    p[i] = 1 if rows else p[i]
-                    q[j] = 1 if columns else q[j]
-    for given, marginal in ((not rows, p), (not columns, q)):
-        if not given:
-            total = 0
-            for i in range(len(marginal)):
-                total += marginal[i] > 0
-            for i in range(len(marginal)):
-                marginal[i] /= total
-
-
-@inlined
-@no_type_check
-def _next(v, sums, q):
-    """``v = 1 / sums``, and the smallest and the largest of it."""
-    low, high = v.dtype.type(np.inf), v.dtype.type(0)
-    for j in range(len(q)):
-        if q[j] > 0:
-            v[j] = 1 / sums[j]
-            low, high = min(low, v[j]), max(high, v[j])
-    return low, high
-
-
-@inlined
-@no_type_check
-def _log_iteration(cost, lam, low, columns_too, f, g, p, q, rows, density, sums):
-    """An iteration in the log domain, or the half of it that updates the rows, and the densities that it leads to."""
-    if columns_too:
-        _log_columns(cost, lam, low, f, rows, g)
-    _log_rows(cost, lam, low, g, q, f)
-    _fill(cost, lam, low, f, g, p, density, sums)
+def _look(cost, lam, masked, memory):
+    """Smallest and largest cost, and a status."""
+    low, high, bad = extent(cost, masked, memory[0], memory[1])
+    if bad:
+        return low, high, NOT_FINITE
+    return low, high, OTHERWISE if lam * (high - low) < np.inf else TOO_LARGE
 
 
 @compiled
 @no_type_check
-def solve(cost, lam, iterations, tol, p, q, limits, density, memory, state):
-    """The plan of one problem at any ``lam`` and with any excluded pairs; returns its iterations and marginal error.
+def look(cost, lam, masked, memory):
+    """Smallest and largest cost, and the status before a call of :func:`bwot.cpu.general.solve`; args as in :func:`solve`."""
+    return _look(cost, lam, masked, memory)
+
+
+@compiled
+@no_type_check
+def solve(cost, lam, iterations, masked, p, q, limits, density, rows, memory):
+    """A number of iterations on the kernel of a cost: smallest and largest cost, a status, and the marginal error.
+
+    Status ``OTHERWISE`` asks for :func:`bwot.cpu.general.solve`, whose args these are, ``NOT_FINITE`` and ``TOO_LARGE`` for an error.
 
     Args:
-        cost: (n, m) finite, or plus infinity where a pair is excluded.
-        lam: inverse of the entropic regularisation, of the type of ``cost``, as ``limits`` are.
-        iterations: at most so many, exactly so many where ``tol`` is 0.
-        tol: marginal error at which to stop.
-        p: (n,) marginal of the rows.
-        q: (m,) marginal of the columns.
-        limits: largest ``lam (max C - min C)`` to begin with ``D = exp(-lam C)``, range of ``u`` and ``v``, smallest step of the type.
-        density: (n, m), the plan on return; it may not be ``cost``.
-        memory: (2 DEPTH + 3, m) zeros where ``tol`` is given.
-        state: (5,) zeros.
+        cost: (n, m).
+        lam: as there.
+        iterations: exactly so many.
+        masked: are there excluded pairs?
+        p: as there, and so are ``q``, ``limits`` and ``density``.
+        q: see there.
+        limits: see there.
+        density: see there.
+        rows: (2, n) working memory.
+        memory: (3, m) working memory.
     """
-    n, m = cost.shape
-    low, high, _, _ = _extent(cost)
-    span = lam * (high - low)
-    f, rows = np.zeros(n, p.dtype), np.empty(n, p.dtype)
-    g, sums, v, columns = (
-        np.zeros(m, q.dtype),
-        np.empty(m, q.dtype),
-        np.ones(m, q.dtype),
-        np.empty(m, q.dtype),
-    )
-    for i in range(n):
-        rows[i] = p[i] > 0
-    taken, error, direct = 0, np.inf, span <= limits[0]
-    if direct:
-        _fill(cost, lam, low, f, g, rows, density, sums)
-    while True:
-        columns_too = not direct
-        if direct:
-            if tol > 0 and taken:
-                smallest, largest = accelerated(v, sums, q, error, memory, state)
-            else:
-                smallest, largest = _next(v, sums, q)
-            direct = limits[1] * smallest > 1 and largest < limits[1]
-            columns_too = not direct
-            if direct:
-                for j in range(m):
-                    columns[j] = q[j] * v[j]
-                smallest, largest = _pass(density, columns, p, rows, sums)
-                direct = limits[1] * smallest > 1 and largest < limits[1]
-        if not direct:
-            if columns_too and taken:
-                for i in range(n):
-                    f[i] += math.log(rows[i] / p[i]) if p[i] > 0 else 0
-                    rows[i] = p[i]  # the weights of the rows in the sums of the columns
-            elif not columns_too:
-                for j in range(m):
-                    g[j] += math.log(v[j])
-            _log_iteration(cost, lam, low, columns_too, f, g, p, q, rows, density, sums)
-            for j in range(m):
-                v[j], columns[j] = 1, q[j]
-            _pass(
-                density, columns, p, rows, sums
-            )  # large exponents have lost digits: rows exact again
-            state[0] = state[1] = 0
-            direct = True
-        taken += 1
-        error = 0.0
-        for j in range(m):
-            error += abs(v[j] * sums[j] - 1) * q[j] if q[j] > 0 else 0.0
-        if taken >= iterations or error + 4 * limits[2] <= tol:
-            break
-    return taken, _plan(density, rows, columns, p, q, sums)
-
-
-@inlined
-@no_type_check
-def _look(cost, lam, masked, p, q):
-    """Smallest and largest cost and a status; uniform marginals where none were given."""
-    low, high, bad, excluded = _extent(cost)
-    if bad or (excluded and not masked):
-        return low, high, NOT_FINITE
-    if not lam * (high - low) < np.inf:
-        return low, high, TOO_LARGE
-    if p[0] < 0 or q[0] < 0:
-        _uniform(cost, masked, p, q)
-    return low, high, OTHERWISE
-
-
-@compiled
-@no_type_check
-def prepare(cost, lam, masked, p, q):
-    """What :func:`solve` takes for granted; returns the status. Args as in :func:`solve_simply`."""
-    return _look(cost, lam, masked, p, q)[2]
-
-
-@compiled
-@no_type_check
-def solve_simply(cost, lam, iterations, masked, p, q, limits, density):
-    """As :func:`solve` for the usual case, a number of iterations on the kernel; returns marginal error and status.
-
-    Args as there, but ``masked``: are there excluded pairs? ``p`` and ``q`` are filled with the uniform marginals if their
-    first entries are negative. Status ``OTHERWISE`` asks for :func:`solve`, the others for an error.
-    """
-    n, m = cost.shape
-    low, high, status = _look(cost, lam, masked, p, q)
+    low, high, status = _look(cost, lam, masked, memory)
     if status != OTHERWISE or lam * (high - low) > limits[0]:
-        return np.nan, status
-    f, rows = np.zeros(n, p.dtype), np.empty(n, p.dtype)
-    g, sums, columns = np.zeros(m, q.dtype), np.empty(m, q.dtype), np.empty(m, q.dtype)
-    for i in range(n):
-        rows[i] = p[i] > 0
-    _fill(cost, lam, low, f, g, rows, density, sums)
-    for _ in range(iterations):
-        smallest, largest = p.dtype.type(np.inf), p.dtype.type(0)
-        for j in range(m):
-            columns[j] = q[j] / sums[j] if q[j] > 0 else 0
-            smallest = min(smallest, sums[j] if q[j] > 0 else smallest)
-            largest = max(largest, sums[j] if q[j] > 0 else largest)
-        if not (smallest * limits[1] > 1 and largest < limits[1]):
-            return np.nan, OTHERWISE
-        smallest, largest = _pass(density, columns, p, rows, sums)
-        if not (smallest * limits[1] > 1 and largest < limits[1]):
-            return np.nan, OTHERWISE
-    return _plan(density, rows, columns, p, q, sums), FINE
+        return low, high, status, np.nan
+    zeros, columns, sums = memory[0], memory[1], memory[2]
+    for j in range(len(q)):
+        zeros[j] = 0
+    for i in range(len(p)):
+        rows[0, i], rows[1, i] = 0, p[i] > 0
+    fill(cost, lam, low, rows[0], zeros, rows[1], density, sums)
+    if not _iterate(density, iterations, p, q, limits[1], rows[0], columns, sums):
+        return low, high, OTHERWISE, np.nan
+    return low, high, FINE, into_plan(density, rows[0], columns, p, q, sums)

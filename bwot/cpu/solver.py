@@ -7,12 +7,10 @@ import torch
 from torch import Tensor
 
 from bwot.cpu import scaling
-from bwot.cpu.anderson import DEPTH
 
-_TYPES = {torch.float32: np.float32, torch.float64: np.float64}
-_LIMITS = {
-    torch.float32: np.array([40, 1e12, np.finfo(np.float32).eps], np.float32),
-    torch.float64: np.array([300, 1e100, np.finfo(np.float64).eps], np.float64),
+LIMITS = {
+    np.dtype(np.float32): np.array([40, 1e12, np.finfo(np.float32).eps], np.float32),
+    np.dtype(np.float64): np.array([300, 1e100, np.finfo(np.float64).eps], np.float64),
 }
 """Largest ``lam (max C - min C)`` to begin with ``exp(-lam C)``, range of the scalings, smallest step of the type."""
 
@@ -39,31 +37,39 @@ def solve(
     """
     costs = cost.contiguous().numpy()
     n, m = costs.shape[-2:]
-    plans = np.empty_like(costs)
-    kind, limits = _TYPES[cost.dtype], _LIMITS[cost.dtype]
-    p, q = (_marginal(given, costs, size) for given, size in ((row, n), (column, m)))
-    taken, errors, worst = [], [], scaling.FINE
-    costs, flat = costs.reshape(-1, n, m), plans.reshape(-1, n, m)
-    for k in range(len(costs)):
-        case = (costs[k], kind(lam), iterations)
-        error, status, done = math.nan, scaling.OTHERWISE, iterations
-        if tol is None:
-            error, status = scaling.solve_simply(*case, masked, p[k], q[k], limits, flat[k])
-        else:
-            status = scaling.prepare(*case[:2], masked, p[k], q[k])
-        if status == scaling.OTHERWISE:
-            memory = np.zeros((2 * DEPTH + 3, m) if tol else (0, 0))
-            done, error = scaling.solve(
-                *case, tol or 0.0, p[k], q[k], limits, flat[k], memory, np.zeros(5)
-            )
-            status = scaling.FINE
-        taken.append(done)
-        errors.append(error)
-        worst = max(worst, status)
-    return torch.from_numpy(plans), taken, errors, worst
+    kind, plans = costs.dtype, np.empty_like(costs)
+    given = [None if each is None else each.contiguous().numpy().reshape(-1, size)
+             for each, size in ((row, n), (column, m))]  # fmt: skip
+    memory = np.empty((2, n), kind), np.empty((3, m), kind)
+    uniform = np.full(n, 1 / n, kind), np.full(m, 1 / m, kind)
+    settings, solved = (kind.type(lam), iterations, tol, masked), []
+    for k, (each, plan) in enumerate(zip(costs.reshape(-1, n, m), plans.reshape(-1, n, m), strict=True)):  # fmt: skip
+        if masked and (row is None or column is None):
+            scaling.uniform(each, *uniform)
+        p, q = (u if of is None else of[k] for u, of in zip(uniform, given, strict=True))
+        solved.append(_solve_one(each, *settings, p, q, plan, *memory))
+    taken, errors, statuses = zip(*solved, strict=True)
+    return torch.from_numpy(plans), list(taken), list(errors), max(statuses)
 
 
-def _marginal(given, costs, size):
-    if given is None:  # the compiled function fills in the uniform one
-        return np.full((costs[..., 0, 0].size, size), -1, costs.dtype)
-    return given.contiguous().numpy().reshape(-1, size)
+def _solve_one(cost, lam, iterations, tol, masked, p, q, plan, rows, memory):
+    """Iterations, marginal error and status of one problem."""
+    kind, limits = cost.dtype.type, LIMITS[cost.dtype]
+    if tol is None:
+        low, high, status, error = scaling.solve(
+            cost, lam, iterations, masked, p, q, limits, plan, rows, memory
+        )
+        if status == scaling.FINE:
+            return iterations, error, status
+    else:
+        low, high, status = scaling.look(cost, lam, masked, memory)
+    if status != scaling.OTHERWISE:
+        return iterations, math.nan, status
+    # compiled for seconds where it was not before, so only where it is needed
+    from bwot.cpu import general
+    from bwot.cpu.anderson import DEPTH
+
+    memory = np.zeros((2 * DEPTH + 3, len(q)) if tol else (0, 0))
+    taken, error = general.solve(cost, lam, kind(low), kind(high), iterations, tol or 0.0, p, q,
+                                 limits, plan, memory, np.zeros(5))  # fmt: skip
+    return taken, error, scaling.FINE
