@@ -1,8 +1,10 @@
-"""What several test files share: records and settings made by hand."""
+"""What several test files share: records and settings made by hand, and a browser."""
 
 import copy
 import inspect
 import math
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -110,3 +112,32 @@ def records(make_record):
         make_record("bwot", 0, (0.1, 0.60, 0.80)),
         make_record("bwot", 1, (0.1, 0.50, 0.82)),
     ]
+
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+@pytest.fixture(scope="module")
+def browser(request):
+    """A Chromium without a network; skipped aloud where there is none, or failed with BWOT_REQUIRE_BROWSER=1."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    binary = next(filter(None, map(shutil.which, names)), None)
+    if binary is None:
+        reason = (
+            f"no browser: none of {', '.join(names)} is installed, so no page was opened in one."
+        )
+        if os.environ.get("BWOT_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        request.config.pluginmanager.get_plugin("terminalreporter").write_line(
+            f"\nSKIPPED: {reason}", yellow=True
+        )
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=binary, args=FLAGS)
+        yield chromium
+        chromium.close()

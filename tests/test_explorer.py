@@ -3,15 +3,16 @@
 import base64
 import math
 import re
+from typing import get_args
 
 import matplotlib
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from bwot import figures, toy
+from bwot import figures, play, toy
 from bwot.controls import AllPairsLoss
-from bwot.explorer import explore
+from bwot.explorer import draw_play, explore, explore_play
 from bwot.losses import BatchwiseOTLoss
 
 
@@ -147,3 +148,62 @@ def test_all_other_pictures_are_figures_that_say_what_they_show(batches):
     ):
         assert isinstance(figure, Figure)
         assert text in figures.svg(figure)
+
+
+# ------------------------------------------------------------------------------------------------ the batch to play with
+
+
+def parts(box):
+    """The widgets of the explorer by what they are called, its picture and its words."""
+    named = {child.description: child for child in box.children if child.description}
+    return named, *box.children[-2:]
+
+
+def test_the_widgets_start_as_the_page_does():
+    named, picture, told = parts(explore_play())
+    assert told.value == play.words(play.play_batch(), next(iter(play.PRESETS.values())))
+    assert told.value in picture.value
+    assert named["x"].value == play.play_batch().points[0, 0].item()
+
+
+def test_a_preset_sets_every_widget_and_the_words():
+    named, _, told = parts(explore_play())
+    named["published"].value = "shapes"
+    settings = play.PRESETS["shapes"]
+    assert (named["λ, sharpness"].value, named["ε, margin"].value) == (settings.lam, 8.0)
+    assert (named["form"].value, named["iterations"].value) == ("shapes", 50)
+    assert told.value == play.words(play.play_batch(), settings)
+
+
+def test_a_moved_point_is_where_it_was_put_and_the_others_stay():
+    named, picture, told = parts(explore_play())
+    before, batch = picture.value, play.play_batch()
+    named["point"].value = i = batch.names.index("triangle 7")
+    assert named["x"].value == batch.points[i, 0].item() and picture.value == before
+    named["x"].value, named["y"].value = -0.7, 0.2
+    batch.points[i] = torch.tensor([-0.7, 0.2], dtype=torch.float64)
+    assert told.value == play.words(batch, play.Settings()) and picture.value != before
+
+
+def test_a_margin_below_that_of_the_positives_takes_it_along():
+    named, _, told = parts(explore_play())
+    named["published"].value = "shapes"
+    named["ε, margin"].value = 2.0
+    settings = play.Settings(**vars(play.PRESETS["shapes"]) | {"margin": 2.0, "positive_margin": 1.98})  # fmt: skip
+    assert told.value == play.words(play.play_batch(), settings)
+
+
+@pytest.mark.parametrize("weights", get_args(play.Weights))
+def test_the_picture_to_play_with_is_drawn_for_all_weights(weights):
+    figure = draw_play(play.play_batch(), play.Settings(weights=weights))
+    svg = figures.svg(figure)
+    assert "nan" not in svg.lower() and ">12<" in svg
+
+
+def test_lines_between_points_are_as_thick_as_their_share_of_the_mass():
+    batch, settings = play.play_batch(), play.Settings()
+    relative = 66 * play.shares(play.read(batch, settings))
+    lines = draw_play(batch, settings).axes[0].lines
+    expected = relative[relative >= 0.25].tolist()
+    assert [line.get_linewidth() for line in lines] == pytest.approx([0.8 * each for each in expected])  # fmt: skip
+    assert {line.get_linestyle() for line in lines} == {"-", "--"}
