@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bwot.published import Curve
 from bwot.records import Record
 
 CONFIDENCE = 0.95
@@ -111,18 +110,34 @@ def paired_differences(
         for other in losses_in(records)
         if other != reference
     ]
-    corrected = _holm([difference.p for difference in family])
-    return [difference._replace(p=p) for difference, p in zip(family, corrected, strict=True)]
+    return corrected(family)
+
+
+def corrected(family: Sequence[Difference]) -> list[Difference]:
+    """The same differences, their p-values corrected for each other."""
+    p_values = _holm([difference.p for difference in family])
+    return [difference._replace(p=p) for difference, p in zip(family, p_values, strict=True)]
+
+
+def by_seed(
+    records: Sequence[Record], score: str, epoch: int | Literal["mean"] | None = None
+) -> dict[int, float]:
+    """Seed to score, args as in :func:`summarise`; without the seeds that diverged or where the score was not taken."""
+    found = {record.seed: _value(record, score, epoch) for record in records}
+    return {seed: value for seed, value in found.items() if value is not None}
 
 
 def _paired(records, first, second, score, epoch):
+    ours, theirs = (by_seed(of_loss(records, loss), score, epoch) for loss in (first, second))
+    return difference_of(first, second, ours, theirs)
+
+
+def difference_of(
+    first: str, second: str, ours: dict[int, float], theirs: dict[int, float]
+) -> Difference:
+    """The mean of ``ours`` minus ``theirs`` over the seeds in common, with its t-interval; ``p`` is not corrected."""
     from scipy import stats
 
-    def values(loss):
-        found = {r.seed: _value(r, score, epoch) for r in of_loss(records, loss)}
-        return {seed: value for seed, value in found.items() if value is not None}
-
-    ours, theirs = values(first), values(second)
     differences = np.array(
         [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
     )
@@ -154,21 +169,20 @@ def _holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def verdict(summary: Summary, curve: Curve, epoch: int) -> str:
-    """*reproduced*, *above* or *below* the authors' point at an epoch, or *undecided*.
+def verdict(summary: Summary, theirs: float, reading_error: float = 0.0) -> str:
+    """*reproduced*, *above* or *below* the authors' number, or *undecided*.
 
     The band around our mean is t(.975, n-1)·s·√(1 + 1/n), within which one more run of ours would fall, plus the
-    reading error of the plot; one wider than 3 points, or a single seed, decides nothing.
+    reading error where it was read off a plot; one wider than 3 points, or a single seed, decides nothing.
     """
     if summary.n < 2:
         return "undecided"
     from scipy import stats
 
-    theirs = curve.values[curve.epochs.index(epoch)]
     spread = (
         stats.t.ppf((1 + CONFIDENCE) / 2, summary.n - 1) * summary.sd * math.sqrt(1 + 1 / summary.n)
     )
-    band = spread + curve.reading_error
+    band = spread + reading_error
     if band > UNDECIDED_BEYOND:
         return "undecided"
     if abs(summary.mean - theirs) <= band:

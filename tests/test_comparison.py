@@ -13,6 +13,8 @@ from bwot.comparison import (
     Summary,
     _holm,
     at_epoch,
+    by_seed,
+    difference_of,
     losses_in,
     of_loss,
     paired_differences,
@@ -188,6 +190,12 @@ def test_holm_does_not_depend_on_the_order():
 # ------------------------------------------------------------------------------ verdicts
 
 POINT = Curve((1, 10), (0.5, 0.9), 0.001, "a plot")
+
+
+def point(epoch):
+    return POINT.values[POINT.epochs.index(epoch)], POINT.reading_error
+
+
 T_2 = 4.302652729911275  # t(.975, 2)
 
 
@@ -211,23 +219,23 @@ def band(sd, reading_error=0.001):
     ],
 )
 def test_a_verdict_is_the_side_of_the_band(off, sd, expected):
-    assert verdict(Summary(0.9 + off, sd, 3, 0), POINT, 10) == expected
+    assert verdict(Summary(0.9 + off, sd, 3, 0), *point(10)) == expected
 
 
 def test_a_verdict_takes_the_point_of_its_epoch():
-    assert verdict(Summary(0.5, 0.001, 3, 0), POINT, 1) == "reproduced"
-    assert verdict(Summary(0.5, 0.001, 3, 0), POINT, 10) == "below"
+    assert verdict(Summary(0.5, 0.001, 3, 0), *point(1)) == "reproduced"
+    assert verdict(Summary(0.5, 0.001, 3, 0), *point(10)) == "below"
 
 
 def test_more_seeds_narrow_the_band():
     off = 1.01 * band(0.001)
-    assert verdict(Summary(0.9 + 0.6 * off, 0.001, 3, 0), POINT, 10) == "reproduced"
-    assert verdict(Summary(0.9 + 0.6 * off, 0.001, 30, 0), POINT, 10) == "above"
+    assert verdict(Summary(0.9 + 0.6 * off, 0.001, 3, 0), *point(10)) == "reproduced"
+    assert verdict(Summary(0.9 + 0.6 * off, 0.001, 30, 0), *point(10)) == "above"
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_fewer_than_two_seeds_decide_nothing(n):
-    assert verdict(Summary(0.9, math.nan, n, 2), POINT, 10) == "undecided"
+    assert verdict(Summary(0.9, math.nan, n, 2), *point(10)) == "undecided"
 
 
 def test_the_published_curves_are_shares_with_a_source():
@@ -235,3 +243,23 @@ def test_the_published_curves_are_shares_with_a_source():
         assert len(curve.epochs) == len(curve.values) and curve.source
         assert all(0 < value < 1 for value in curve.values) and 0 < curve.reading_error < 0.01
         assert list(curve.epochs) == sorted(set(curve.epochs))
+
+
+@pytest.mark.parametrize("reading_error, said", [(0.0, "above"), (0.02, "reproduced")])
+def test_a_number_of_a_table_has_no_reading_error(reading_error, said):
+    close = Summary(0.91, 0.001, 3, 0)
+    assert verdict(close, 0.9) == "above" and verdict(close, 0.9, reading_error) == said
+
+
+def test_a_difference_may_be_taken_between_epochs(make_record):
+    records = [make_record("bwot", s, (0.1, 0.5 + 0.1 * s, 0.9)) for s in range(3)]
+    early, late = by_seed(records, "map", 1), by_seed(records, "map")
+    assert early == pytest.approx({0: 0.5, 1: 0.6, 2: 0.7}) and set(late) == {0, 1, 2}
+    found = difference_of("bwot", "bwot", early, late)
+    interval = stats.ttest_rel(list(early.values()), list(late.values())).confidence_interval(0.95)
+    assert (found.mean, found.low, found.high) == pytest.approx((-0.3, interval.low, interval.high))
+
+
+def test_a_diverged_seed_has_no_value(make_record):
+    records = [make_record("bwot", 0), make_record("bwot", 1, (0.1,), diverged="epoch 1")]
+    assert by_seed(records, "map", 0) == {0: 0.1}

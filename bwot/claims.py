@@ -1,0 +1,238 @@
+"""The claims of the paper, each with a quantity that the records hold, its interval, and a verdict in words.
+
+A quantity is a difference that would be zero if the claim were empty, taken seed by seed. It *supports* a claim where its
+Holm-corrected p-value (over the rows of one claim, data set and way of choosing the settings) is below .05 and its mean is
+positive, and speaks against it where the mean is negative.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from bwot.comparison import Difference, by_seed, corrected, difference_of, of_loss
+from bwot.figures import TITLES
+from bwot.findings import WEIGHT_WITHOUT_TRANSPORT, said
+from bwot.records import Record
+from bwot.scoreboard import DATASETS, OURS, Ways
+from bwot.tables import captioned
+
+WORDS = {
+    "higher": "supported",
+    "lower": "not supported",
+    "no difference shown": "no difference shown",
+    "no interval": "one seed, no interval",
+}
+LONG, SHORT = 200, 5
+"""Epochs of the networks that the paper says it beats, and of its own."""
+
+
+class Quantity(NamedTuple):
+    """A measured difference; ``scale`` takes it to the unit in which it is shown. One that does not decide stands beside."""
+
+    label: str
+    difference: Difference
+    scale: float = 100.0
+    decides: bool = True
+
+
+class Claim(NamedTuple):
+    """What the paper says, how it is measured, and what that does not show."""
+
+    name: str
+    text: str
+    measured: str
+    silent: str
+    measure: Callable[[Sequence[Record]], list[Quantity]]
+    datasets: tuple[str, ...] = tuple(DATASETS)
+
+
+def _minus(records, other, score, epoch=None):
+    ours, theirs = (by_seed(of_loss(records, loss), score, epoch) for loss in ("bwot", other))
+    label = f"{TITLES['bwot']} minus {TITLES[other]}"
+    return Quantity(label, difference_of("bwot", other, ours, theirs))
+
+
+def _emphasis(records):
+    share = _minus(records, "allpairs", "mass_on_active")
+    ratio = by_seed(of_loss(records, "bwot"), "gradient_ratio")
+    longer = difference_of("bwot", "allpairs", ratio, dict.fromkeys(ratio, 1.0))
+    return [
+        Quantity("length of the gradient over that of uniform weights, minus 1", longer, 1.0),
+        share._replace(label="share of the weight on pairs with an error, minus the uniform one, points", decides=False),
+    ]  # fmt: skip
+
+
+def _ahead(records, epoch=None):
+    return [
+        _minus(records, "pairwise", "map", epoch),
+        _minus(records, "allpairs", "map", epoch)._replace(decides=False),
+    ]
+
+
+def _ahead_on_the_way(records):
+    return _ahead(records, "mean")
+
+
+def _five_epochs(records):
+    ours = of_loss(records, "bwot")
+    long = [r for r in of_loss(records, "cross-entropy") if r.settings["epochs"] >= LONG]
+    return [
+        Quantity(
+            f"{name}, batch-wise OT after {SHORT} epochs minus softmax network after {LONG}",
+            difference_of("bwot", "cross-entropy", by_seed(ours, score, SHORT), by_seed(long, score, LONG)),
+        )
+        for score, name in (("map", "mAP"), ("accuracy", "accuracy"))
+    ]  # fmt: skip
+
+
+def _together(records):
+    ours = of_loss(records, "bwot")
+    gained = difference_of("bwot", "untrained", by_seed(ours, "map"), by_seed(ours, "map", 0))
+    return [Quantity("mAP after training minus mAP before it", gained)]
+
+
+def _transport(records):
+    return [_minus(records, other, "map") for other in WEIGHT_WITHOUT_TRANSPORT]
+
+
+CLAIMS = (
+    Claim(
+        "hard", "Hard pairs are emphasised",
+        "After the last epoch: how many times as long the gradient is as that of uniform weights on the same network and batches, "
+        "minus one. Beside it the share of the plan's weight on pairs that have an error, minus the share that uniform weights put "
+        "there (all-pairs mean, same seed)",
+        "The shares belong to two networks, each trained with its own loss. A longer gradient says that weight went to pairs which "
+        "pull more, or cancel less; it does not say which, nor that this helps",
+        _emphasis,
+    ),
+    Claim(
+        "faster", "Training converges faster",
+        "The mean over all epochs of the test mAP, the area under the curve, minus that of the pair-wise loss; beside it the same "
+        "against the mean over all pairs, which sees as many pairs as the plan does",
+        "It does not say by which means: the gradient's length, the pairs that count and their weights differ at once. At one "
+        "common rate the loss with the longer gradient also takes the longer steps",
+        _ahead_on_the_way,
+    ),
+    Claim(
+        "higher", "Scores end higher",
+        "The test mAP after the last epoch, minus that of the pair-wise loss; beside it the same against the mean over all pairs",
+        "No curve is flat after so few epochs, so this is not the score that each loss would end with",
+        _ahead,
+    ),
+    Claim(
+        "epochs", f"On 3D shapes {SHORT} epochs beat {LONG}",
+        f"Test mAP and accuracy of the batch-wise loss after {SHORT} epochs, minus those of the softmax network (cross-entropy on "
+        f"the same network and head) after {LONG}",
+        "The paper means other authors' networks, which are not trained here",
+        _five_epochs, ("modelnet10", "modelnet40"),
+    ),
+    Claim(
+        "together", "Network and metric are learned together, by the loss alone",
+        "The test mAP after the last epoch of training with the batch-wise loss, minus that of the same network before the first step",
+        "It does not show that training both is better than training the metric head alone: no run here holds the network fixed",
+        _together,
+    ),
+    Claim(
+        "transport", "Transport adds to hard weighting",
+        "The test mAP after the last epoch, minus that of each loss that weighs hard pairs without transport; supported where it is "
+        "higher than all of them",
+        "The paper compares with none of these. The plain plan is meant; the balanced one is ours and not in the paper",
+        _transport,
+    ),
+)  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """What one way of choosing the settings says of a claim on one data set."""
+
+    dataset: str
+    variant: str | None  # of the data, where they are not the published ones
+    way: str
+    quantities: list[Quantity]
+    verdict: str
+
+
+def findings(claim: Claim, everything: dict[str, Ways]) -> list[Finding]:
+    """Of a claim: one for each data set and way that has any of its numbers, tuned before common."""
+    found = []
+    for dataset in claim.datasets:
+        for way in OURS:
+            records = everything[dataset][way]
+            quantities = claim.measure(records)
+            if any(each.difference.n for each in quantities):
+                data = records[0].dataset
+                family = corrected([each.difference for each in quantities])
+                quantities = [q._replace(difference=d) for q, d in zip(quantities, family, strict=True)]  # fmt: skip
+                variant = None if data["official"] else data["variant"]
+                said_so = _together_say(quantities)
+                found.append(Finding(dataset, variant, way, quantities, said_so))
+    return found
+
+
+def _together_say(quantities):
+    """All that decide must be higher; one that is lower decides against; what was not run leaves it open."""
+    family = [each.difference for each in quantities if each.decides]
+    words = [said(difference) if difference.n else "not run" for difference in family]
+    for word in ("lower", "not run", "no interval", "no difference shown"):
+        if word in words:
+            return WORDS.get(word, word)
+    return WORDS["higher"]
+
+
+def verdict(claim: Claim, found: Sequence[Finding]) -> str:
+    """Of a claim over all its data sets: the tuned comparison where it says anything, else the one at a common rate."""
+    said_on: dict[str, list[str]] = {}
+    for dataset in claim.datasets:
+        mine = [each for each in found if each.dataset == dataset]
+        best = next((each for each in mine if each.verdict != "not run"), None)
+        name = f"{_data(best)} ({best.way})" if best else DATASETS[dataset]
+        said_on.setdefault(best.verdict if best else "not run", []).append(name)
+    if list(said_on) == ["not run"]:
+        return "*not run*"
+    ordered = [*(word for word in WORDS.values() if word in said_on), *(["not run"] if "not run" in said_on else [])]  # fmt: skip
+    return "; ".join(f"*{word}* on {', '.join(said_on[word])}" for word in ordered)
+
+
+def _data(finding):
+    variant = f", {finding.variant}" if finding.variant else ""
+    return f"{DATASETS[finding.dataset]}{variant}"
+
+
+def overview(everything: dict[str, Ways]) -> str:
+    """A row for every claim: what is measured and the verdict."""
+    rows = [
+        f"| {claim.text} | {claim.measured} | {verdict(claim, findings(claim, everything))} |"
+        for claim in CLAIMS
+    ]
+    head = ["| the paper's claim | measured | verdict |", "|---|---|---|"]
+    return captioned([*head, *rows], "The claims of the paper.", "claims")
+
+
+def details(everything: dict[str, Ways]) -> str:
+    """For every claim its numbers and what they do not show."""
+    parts = []
+    for claim in CLAIMS:
+        found = findings(claim, everything)
+        parts.append(f"**{claim.text}.** {claim.measured}. {claim.silent}.")
+        rows = [_line(each, quantity) for each in found for quantity in each.quantities]
+        head = ["| data, settings | compared | difference (95\N{NO-BREAK SPACE}% interval) | seeds | p | says |",
+                "|---|---|---:|---:|---:|---|"]  # fmt: skip
+        if rows:
+            caption = f"{claim.text}: what was measured."
+            parts.append(captioned([*head, *rows], caption, f"claim-{claim.name}"))
+        else:
+            parts.append("No committed record has these numbers yet.")
+    return "\n\n".join(parts)
+
+
+def _line(finding, quantity):
+    d, scale = quantity.difference, quantity.scale
+    interval = f" ({scale * d.low:+.2f} to {scale * d.high:+.2f})" if d.n > 1 else ""
+    cells = (
+        f"{_data(finding)}, {finding.way}",
+        quantity.label,
+        f"{scale * d.mean:+.2f}{interval}" if d.n else "–",
+        d.n,
+        f"{d.p:.2g}" if d.n > 1 else "–",
+        WORDS[said(d)] if d.n else "not run",
+    )
+    return f"| {' | '.join(map(str, cells))} |"

@@ -1,0 +1,218 @@
+"""The scoreboard: every number of the authors' tables and curves beside ours, with a verdict.
+
+A verdict is that of the runs with the authors' settings (``as-published``) where there are any. Otherwise it is that of
+our own settings, tuned or else at the common rate, and says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from bwot.comparison import Summary, of_loss, summarise, verdict
+from bwot.experiments import EXPERIMENTS, Experiment, settings_of
+from bwot.figures import SCORE_NAMES, TITLES
+from bwot.published import CURVES, SCORES
+from bwot.records import Record, read_record
+from bwot.tables import POSITION, captioned, percent
+
+DATASETS = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "shrec13": "SHREC'13",
+    "shrec14": "SHREC'14",
+    "modelnet10": "ModelNet10",
+    "modelnet40": "ModelNet40",
+}
+FOLDERS = {"as published": "as-published", "tuned": "tuned", "common rate": ""}
+OURS = ("tuned", "common rate")
+HEAD = ("score", "epoch", "authors", "as published (n)", "verdict", "our settings (n)", "they lie", "data, device", "minutes")  # fmt: skip
+
+
+class Target(NamedTuple):
+    """A number of the authors': what a row of the scoreboard is about."""
+
+    dataset: str
+    loss: str
+    score: str
+    epoch: int | None  # None: of a table, after the whole training
+    value: float
+    reading_error: float
+    source: str
+
+
+def targets() -> list[Target]:
+    """Every number of the authors' curves and tables, by data set."""
+    found = [
+        Target(dataset, loss, score, epoch, value, curve.reading_error, curve.source)
+        for (dataset, loss, score), curve in CURVES.items()
+        for epoch, value in zip(curve.epochs, curve.values, strict=True)
+    ]
+    found += [
+        Target(dataset, "bwot", score, None, each.value, 0.0, each.source)
+        for (dataset, score), each in SCORES.items()
+    ]
+    return sorted(found, key=lambda target: list(DATASETS).index(target.dataset))
+
+
+Ways = dict[str, list[Record]]
+
+
+def records_of(results: Path, dataset: str) -> Ways:
+    """The records of a data set by the way in which their settings were chosen; see ``FOLDERS``.
+
+    Raises:
+        ValueError: where the seeds of a loss have different settings, which no mean may mix.
+    """
+    ways = {}
+    for way, folder in FOLDERS.items():
+        paths = sorted((results / dataset / folder).glob("*-seed*.json"))
+        ways[way] = [read_record(path) for path in paths]
+        for record in ways[way]:
+            first = of_loss(ways[way], record.loss["name"])[0]
+            if _kind(record) != _kind(first):
+                raise ValueError(
+                    f"the records of {record.loss['name']} in {results / dataset / folder} must differ by seed alone, and "
+                    f"seeds {first.seed} and {record.seed} differ in {_differing(record, first)}."
+                )
+    return ways
+
+
+def _kind(record):
+    understood = settings_of(record)  # what a later version added has its default in older records
+    settings = asdict(understood) if understood else record.settings
+    return settings | {"seed": None, "variant of the data": record.dataset["variant"]}
+
+
+def _differing(record, first):
+    one, other = _kind(record), _kind(first)
+    return ", ".join(name for name in one | other if one.get(name) != other.get(name))
+
+
+def row(target: Target, ways: Ways) -> dict[str, str]:
+    """The cells of a number's row, by ``HEAD``."""
+    mine = {way: of_loss(records, target.loss) for way, records in ways.items()}
+    given = {way: summarise(each, target.score, target.epoch) for way, each in mine.items()}
+    published = given["as published"]
+    own = next((way for way in OURS if given[way].n), None)
+    used = [way for way in ("as published", own) if way and mine[way]]
+    lies = _position(target, mine[own], given[own]) if own else "–"
+    cells = (
+        SCORE_NAMES[target.score],
+        "last" if target.epoch is None else str(target.epoch),
+        f"{100 * target.value:.2f}",
+        _cell(published),
+        _verdict(target, mine, given, own),
+        _cell(given[own]) if own else "–",
+        f"{lies} ({own})" if own else "–",
+        _origin([record for way in used for record in mine[way]]),
+        ", ".join(_minutes(mine[way]) for way in used) or "–",
+    )
+    return dict(zip(HEAD, cells, strict=True))
+
+
+def _cell(summary):
+    return f"{percent(summary)} ({summary.n})" if summary.n else "–"
+
+
+def _verdict(target: Target, mine: Ways, given: dict[str, Summary], own: str | None) -> str:
+    published = mine["as published"]
+    if published:
+        words = _judged(target, published, given["as published"])
+        if lost := given["as published"].diverged:
+            diverged = f"diverged ({lost} of {len(published)})"
+            words = f"{words}; {diverged}" if words != "not run" else diverged
+            return words if _same_data(published) else f"not comparable; {diverged}"
+        return words
+    return f"{_judged(target, mine[own], given[own])} ({own})" if own else "not run"
+
+
+def _judged(target, records, summary):
+    if not summary.n:
+        return "not run"
+    if not _same_data(records):
+        return "not comparable"
+    return verdict(summary, target.value, target.reading_error)
+
+
+def _same_data(records):
+    return all(record.dataset["official"] for record in records)
+
+
+def _position(target, records, summary):
+    judged = _judged(target, records, summary)
+    return POSITION.get(judged, judged)
+
+
+def _origin(records: Sequence[Record]) -> str:
+    """Variant of the data, and device."""
+    variants = dict.fromkeys(
+        "official" if r.dataset["official"] else r.dataset["variant"] for r in records
+    )
+    devices = dict.fromkeys(record.provenance["device"] for record in records)
+    return ", ".join([*variants, *devices]) or "–"
+
+
+def _minutes(records):
+    minutes = sum(record.provenance["seconds"] for record in records) / len(records) / 60
+    return f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}"
+
+
+def experiment(dataset: str) -> type[Experiment] | None:
+    """The experiment of a data set; None while there is none."""
+    return next((kind for kind in EXPERIMENTS.values() if dataset in kind.DATASETS), None)
+
+
+def command(target: Target) -> str | None:
+    """What fills the row of a number, with one seed; None where there is no experiment for it."""
+    kind = experiment(target.dataset)
+    if kind is None:
+        return None
+    as_published = target.loss == "bwot"
+    folder = FOLDERS["as published" if as_published else "common rate"]
+    output = Path("book/results", target.dataset, folder, f"{target.loss}-seed0.json")
+    how = "--as-published" if as_published else f"--loss {target.loss}"
+    return f"bwot run {kind.NAME} --dataset {target.dataset} --preset full {how} --output {output}"
+
+
+def line(cells: dict[str, str]) -> str:
+    """A row as a line of Markdown."""
+    return f"| {' | '.join(cells[name] for name in HEAD)} |"
+
+
+def section(dataset: str, ways: Ways) -> str:
+    """The tables of a data set, one for each loss, with heading and source, and the commands for what was not run."""
+    mine = [target for target in targets() if target.dataset == dataset]
+    sources = "; ".join(dict.fromkeys(target.source for target in mine))
+    parts = [f"### {DATASETS[dataset]}", f"The authors' numbers: {sources}."]
+    missing = {}
+    for loss in dict.fromkeys(target.loss for target in mine):
+        rows = {target: row(target, ways) for target in mine if target.loss == loss}
+        missing |= {command(t): t for t, cells in rows.items() if cells["verdict"] == "not run"}
+        parts.append(_table(dataset, loss, list(rows.values())))
+    if missing:
+        parts.append(_to_run(missing))
+    return "\n\n".join(parts)
+
+
+def _table(dataset, loss, rows):
+    caption = f"{DATASETS[dataset]}, {TITLES[loss]}, test scores in percent: {_counted(rows)}."
+    used = [way for way in OURS if any(f"({way})" in cells["they lie"] for cells in rows)]
+    if used:
+        caption += f" Our settings: {' or '.join(used)}."
+    if len(used) == 1:  # said once, it need not stand in every row
+        rows = [r | {"they lie": r["they lie"].removesuffix(f" ({used[0]})")} for r in rows]
+    head = [f"| {' | '.join(HEAD)} |", "|---" + "|---:" * 3 + "|---|---:" + "|---" * 2 + "|---:|"]
+    return captioned([*head, *map(line, rows)], caption, f"scoreboard-{dataset}-{loss}", "compact")
+
+
+def _to_run(commands):
+    if None in commands:
+        return "Not run: this edition has no experiment for these data yet."
+    return "\n".join(["What fills the rows that were not run, one seed a command:\n", "```bash", *commands, "```"])  # fmt: skip
+
+
+def _counted(rows):
+    """How often each verdict was given."""
+    verdicts = [cells["verdict"] for cells in rows]
+    return ", ".join(f"{verdicts.count(each)} × {each}" for each in dict.fromkeys(verdicts))

@@ -1,0 +1,149 @@
+"""The claims of the paper: judged by the intervals of what was measured, and not at all without a run."""
+
+from dataclasses import replace
+
+import pytest
+
+from bwot import claims
+from bwot.comparison import summarise
+from bwot.scoreboard import DATASETS, OURS
+
+EMPTY = {"as published": [], "tuned": [], "common rate": []}
+
+
+@pytest.fixture
+def everything():
+    return {dataset: dict(EMPTY) for dataset in DATASETS}
+
+
+def by_name(name):
+    return next(claim for claim in claims.CLAIMS if claim.name == name)
+
+
+def judged(name, everything):
+    claim = by_name(name)
+    return claims.verdict(claim, claims.findings(claim, everything))
+
+
+@pytest.fixture
+def losses(make_record):
+    """Three seeds of each loss from what it ends with; seed s adds s thousandths, in odd places two of them."""
+
+    def make(**means):
+        return [
+            make_record(loss.replace("_", "-"), seed, (0.1, mean + 0.001 * seed * (1 + place % 2)))
+            for place, (loss, mean) in enumerate(means.items())
+            for seed in range(3)
+        ]
+
+    return make
+
+
+@pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda claim: claim.name)
+def test_without_records_no_claim_is_judged(claim, everything):
+    assert judged(claim.name, everything) == "*not run*"
+
+
+def test_every_claim_has_a_row_and_says_what_it_does_not_show(everything):
+    overview, details = claims.overview(everything), claims.details(everything)
+    for claim in claims.CLAIMS:
+        assert f"| {claim.text} |" in overview and claim.silent in details
+    assert {"hard", "faster", "epochs", "together", "transport"} <= {c.name for c in claims.CLAIMS}
+
+
+@pytest.mark.parametrize("name", ["faster", "higher"])
+@pytest.mark.parametrize(
+    "bwot, expected", [(0.9, "supported"), (0.3, "not supported"), (0.5, "no difference shown")]
+)
+def test_a_claim_against_the_pair_wise_loss_follows_the_interval(name, bwot, expected, losses, everything):  # fmt: skip
+    everything["mnist"]["tuned"] = losses(bwot=bwot, pairwise=0.5)
+    assert judged(name, everything).startswith(f"*{expected}* on MNIST (tuned); *not run* on CIFAR")
+
+
+def test_the_mean_over_all_pairs_stands_beside_and_decides_nothing(losses, everything):
+    everything["mnist"]["tuned"] = losses(bwot=0.7, pairwise=0.5, allpairs=0.9)
+    assert judged("higher", everything).startswith("*supported* on MNIST (tuned)")
+    line = next(li for li in claims.details(everything).splitlines() if "minus all-pairs" in li)
+    assert "not supported" in line
+
+
+def test_the_tuned_comparison_comes_first_and_an_incomplete_one_gives_way(losses, everything):
+    everything["mnist"] |= {"tuned": losses(bwot=0.3, pairwise=0.5), "common rate": losses(bwot=0.9, pairwise=0.5)}  # fmt: skip
+    assert judged("higher", everything).startswith("*not supported* on MNIST (tuned)")
+    everything["mnist"]["tuned"] = losses(bwot=0.3, allpairs=0.5)
+    assert judged("higher", everything).startswith("*supported* on MNIST (common rate)")
+
+
+@pytest.mark.parametrize(
+    "others, expected",
+    [
+        ({"active": 0.5, "rowsoftmax": 0.5, "softmax": 0.5}, "supported"),
+        ({"active": 0.9, "rowsoftmax": 0.5, "softmax": 0.5}, "not supported"),
+        ({"rowsoftmax": 0.699, "active": 0.5, "softmax": 0.5}, "no difference shown"),
+        ({"active": 0.5, "rowsoftmax": 0.5}, "not run"),
+        ({"active": 0.9, "rowsoftmax": 0.5}, "not supported"),
+    ],
+    ids=str,
+)
+def test_transport_is_credited_with_what_no_control_reaches(others, expected, losses, everything):
+    everything["mnist"]["tuned"] = losses(bwot=0.7, **others)
+    found = claims.findings(by_name("transport"), everything)
+    assert [finding.verdict for finding in found] == [expected]
+
+
+def test_one_seed_supports_nothing(make_record, everything):
+    everything["mnist"]["tuned"] = [make_record("bwot"), make_record("pairwise", 0, (0.1, 0.2, 0.3))]  # fmt: skip
+    assert judged("higher", everything).startswith("*one seed, no interval* on MNIST (tuned)")
+
+
+def test_a_variant_of_the_data_is_named(losses, everything):
+    copy = {"official": False, "variant": "JPEG copy"}
+    everything["cifar10"]["tuned"] = [
+        replace(record, dataset=record.dataset | copy) for record in losses(bwot=0.7, pairwise=0.5)
+    ]
+    assert "CIFAR-10, JPEG copy (tuned)" in judged("higher", everything)
+
+
+def long_and_short(make_record, short, long, epochs=200):
+    """The batch-wise loss with ``short`` after epoch 5, cross-entropy with ``long`` after the last of its epochs."""
+    made = []
+    for seed in range(3):
+        add = 0.001 * seed
+        for loss, at_five, at_end in (("bwot", short + add, 0.2), ("cross-entropy", 0.1, long + 2 * add)):  # fmt: skip
+            values = [0.1] * 5 + [at_five] + [0.15] * (epochs - 6) + [at_end]
+            made.append(make_record(loss, seed, tuple(values)))
+    return made
+
+
+@pytest.mark.parametrize(
+    "short, long, expected",
+    [(0.9, 0.5, "supported"), (0.5, 0.9, "not supported"), (0.501, 0.5, "no difference shown")],
+)
+def test_five_epochs_are_held_against_the_softmax_network_after_two_hundred(short, long, expected, make_record, everything):  # fmt: skip
+    everything["modelnet10"]["tuned"] = long_and_short(make_record, short, long)
+    assert judged("epochs", everything) == f"*{expected}* on ModelNet10 (tuned); *not run* on ModelNet40"  # fmt: skip
+    (finding,) = claims.findings(by_name("epochs"), everything)
+    assert [each.difference.mean for each in finding.quantities] == pytest.approx([short - long - 0.001] * 2)  # fmt: skip
+
+
+def test_a_shorter_softmax_network_does_not_stand_for_two_hundred_epochs(make_record, everything):
+    everything["modelnet10"]["tuned"] = long_and_short(make_record, 0.9, 0.5, epochs=50)
+    assert judged("epochs", everything) == "*not run*"
+
+
+def test_emphasis_is_the_gradient_against_uniform_weights(make_record, everything):
+    records = [make_record("bwot", seed) for seed in range(3)]
+    for seed, ratio in enumerate((3.0, 3.1, 3.2)):
+        records[seed].history[-1]["gradient_ratio"] = ratio
+    everything["mnist"]["tuned"] = records
+    (finding,) = claims.findings(by_name("hard"), everything)
+    assert finding.quantities[0].difference.mean == pytest.approx(2.1)
+    assert finding.verdict == "supported"
+
+
+def test_learning_together_is_measured_from_the_untrained_network_of_the_same_seed(losses, everything):  # fmt: skip
+    everything["mnist"]["common rate"] = losses(bwot=0.7)
+    (finding,) = claims.findings(by_name("together"), everything)
+    (quantity,) = finding.quantities
+    expected = summarise(everything["mnist"]["common rate"], "map").mean - 0.1
+    assert quantity.difference.mean == pytest.approx(expected) and finding.way == OURS[1]
