@@ -2,6 +2,7 @@
 ## make test       install, lint, test, validate the notebooks, build the book and check it
 ## make test-long  long fuzz tests and kill-and-resume loops, up to 40 minutes
 ## make bench      measure speeds beside other libraries, installed into .venv-bench; hours, TRANSPORT=--quick: minutes
+##                 MESHES=FOLDER: pictures of the meshes in a folder, not of made ones
 ## make lab        open the notebooks in JupyterLab
 ## make clean      remove .venv and .venv-bench, the built book and tool caches; keeps data/, cache/ and runs/
 ## make lock       resolve requirements.lock again after a change of pyproject.toml
@@ -81,10 +82,12 @@ $(BENCH)/.installed: benchmarks/requirements.txt
 	@touch $@
 
 bench: export PYTHONPATH := $(CURDIR)
-bench: $(BENCH)/.installed
+bench: $(BENCH)/.installed $(INSTALLED)
 	$(BENCH)/bin/python -m benchmarks.transport $(TRANSPORT)
 	$(BENCH)/bin/python benchmarks/retrieval.py
 	$(BENCH)/bin/python benchmarks/training.py
+	$(BIN)/python benchmarks/features.py
+	$(BENCH)/bin/python -m benchmarks.rendering $(MESHES)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks

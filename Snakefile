@@ -23,10 +23,11 @@ if unknown := config.keys() - SETTINGS.keys():
     raise WorkflowError(f"no setting is called {', '.join(unknown)}; there are {', '.join(SETTINGS)}.")
 SETTINGS |= config
 PRESET = SETTINGS["preset"]
-if PRESET not in experiments.PRESETS:
-    raise WorkflowError(f"preset must be one of {', '.join(experiments.PRESETS)}, not {PRESET}.")
+PRESETS = experiments.Images.PRESETS  # every experiment has these
+if PRESET not in PRESETS:
+    raise WorkflowError(f"preset must be one of {', '.join(PRESETS)}, not {PRESET}.")
 RESULTS = SETTINGS["results"] or f"runs/{PRESET}"
-NOTEBOOKS = {"mnist": "images", "cifar10": "images"}  # the notebook of each data set
+NOTEBOOKS = {"mnist": "images", "cifar10": "images", "modelnet10": "shapes", "psb": "shapes", "modelnet40": "shapes"}  # the notebook of each data set
 DATASETS = SETTINGS["datasets"].split(",")
 if strange := set(DATASETS) - NOTEBOOKS.keys():
     raise WorkflowError(f"no data set is called {', '.join(strange)}; there are {', '.join(NOTEBOOKS)}.")
@@ -36,15 +37,16 @@ VARIANT = f"--variant {shlex.quote(SETTINGS['variant'])}" if SETTINGS["variant"]
 OPTIONS = f"--preset {PRESET} --device {SETTINGS['device']} {DATA} {VARIANT}"
 
 # A quick page shows one way of comparing: a few seconds of each.
-QUICK = {"mnist": "", "cifar10": "-p losses '[rowsoftmax, bwot]' -p comparisons '[tuned]'"}
+QUICK = {"mnist": "", "cifar10": "-p losses '[rowsoftmax, bwot]' -p comparisons '[tuned]'", "modelnet10": ""}
 CODE = [str(path) for path in sorted(Path("bwot").rglob("*.py"))]
 BOOK = sorted(f"book/{path}" for path in glob_wildcards("book/{path,(?!_build|executed|pages|extension/.*__pycache__).*}").path)
 COMMITTED = [page for page in expand("book/pages/{dataset}.ipynb", dataset=NOTEBOOKS) if Path(page).exists()]
-QUICK_PAGES = expand("book/executed/{page}.ipynb", page=["hard_samples", *NOTEBOOKS])
+QUICK_PAGES = expand("book/executed/{page}.ipynb", page=["hard_samples", *QUICK])
 
 
 def records_of(dataset):
-    return [f"{RESULTS}/{dataset}/{name}.json" for name in experiments.campaign(PRESET)]
+    kind = experiments.experiment_of(dataset)
+    return [f"{RESULTS}/{dataset}/{name}.json" for name in experiments.campaign(kind, PRESET)]
 
 
 # Asked for by name: a page that is there, as in a fresh checkout, would not ask for records that are not.
@@ -57,13 +59,26 @@ localrules: book
 
 rule book:
     input:
-        RUNS, QUICK_PAGES, REAL_PAGES, BOOK, CODE, "_config.yml", "_toc.yml",
+        RUNS, QUICK_PAGES, REAL_PAGES, BOOK, CODE, "_config.yml", "_toc.yml", "runs/report.ok",
     output:
         "book/_build/html/index.html",
     log:
         "runs/logs/book.log",
     shell:
         "{JUPYTER_BOOK} build --path-output book -W --keep-going --quiet . >{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule report:  # no book with a stale record, a number without one, or a page that says otherwise
+    input:
+        RUNS, BOOK, CODE,
+    output:
+        touch("runs/report.ok"),
+    log:
+        "runs/logs/report.log",
+    params:  # new records among the committed ones: their pages are made again
+        write=f"{PYTHON} bwot report &&" if RUNS and RESULTS == "book/results" else "",
+    shell:
+        "{params.write} {PYTHON} bwot report --check >{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
 rule hard_samples:
@@ -81,7 +96,7 @@ rule quick_page:
     output:
         "book/executed/{dataset}.ipynb",
     wildcard_constraints:
-        dataset="|".join(NOTEBOOKS),
+        dataset="|".join(QUICK),
     params:
         notebook=lambda wildcards: NOTEBOOKS[wildcards.dataset],
         shown=lambda wildcards: QUICK[wildcards.dataset],
@@ -93,7 +108,7 @@ if PRESET != "quick":
 
     wildcard_constraints:
         dataset="|".join(NOTEBOOKS),
-        loss="|".join((*experiments.LOSSES, *experiments.ZERO_LINES)),
+        loss="|".join([*experiments.LOSSES, *{name for kind in experiments.EXPERIMENTS.values() for name in kind.ZERO_LINES}]),
         seed=r"\d+",
 
 
@@ -115,8 +130,10 @@ if PRESET != "quick":
             f"runs/logs/{PRESET}-{{dataset}}-tune-{{loss}}.log",
         resources:
             gpu=int(SETTINGS["device"] != "cpu"),
+        params:
+            experiment=lambda wildcards: NOTEBOOKS[wildcards.dataset],
         shell:
-            "{PYTHON} bwot tune images --dataset {wildcards.dataset} --loss {wildcards.loss} {OPTIONS} --output {output} "
+            "{PYTHON} bwot tune {params.experiment} --dataset {wildcards.dataset} --loss {wildcards.loss} {OPTIONS} --output {output} "
             ">{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
@@ -132,9 +149,10 @@ if PRESET != "quick":
         resources:
             gpu=int(SETTINGS["device"] != "cpu"),
         params:
+            experiment=lambda wildcards: NOTEBOOKS[wildcards.dataset],
             how="",
         shell:
-            "{PYTHON} bwot run images --dataset {wildcards.dataset} --loss {wildcards.loss} --seed {wildcards.seed} {OPTIONS} "
+            "{PYTHON} bwot run {params.experiment} --dataset {wildcards.dataset} --loss {wildcards.loss} --seed {wildcards.seed} {OPTIONS} "
             "{params.how} --output {output} >{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
@@ -148,6 +166,7 @@ if PRESET != "quick":
         benchmark:
             f"runs/logs/{PRESET}-{{dataset}}-tuned-{{loss}}-{{seed}}.tsv"
         params:
+            experiment=lambda wildcards: NOTEBOOKS[wildcards.dataset],
             how=lambda wildcards, input: f"--tuned {input.tuning}",
 
 
@@ -159,6 +178,7 @@ if PRESET != "quick":
         benchmark:
             f"runs/logs/{PRESET}-{{dataset}}-as-published-{{loss}}-{{seed}}.tsv"
         params:
+            experiment=lambda wildcards: NOTEBOOKS[wildcards.dataset],
             how="--as-published",
 
 
@@ -179,7 +199,7 @@ if PRESET != "quick":
 
 
 onstart:
-    print(tables.forecast(PRESET), file=sys.stderr)
+    print(tables.forecast(PRESET, DATASETS), file=sys.stderr)
 
 
 onerror:
@@ -188,4 +208,4 @@ onerror:
 
 
 if "-n" in sys.argv or "--dry-run" in sys.argv:
-    print(tables.forecast(PRESET), file=sys.stderr)
+    print(tables.forecast(PRESET, DATASETS), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The command line: ``bwot run``, ``bwot tune``, ``bwot data``, ``bwot page``."""
+"""The command line: ``bwot run``, ``bwot tune``, ``bwot data``, ``bwot page``, ``bwot report``."""
 
 import argparse
 import sys
@@ -26,39 +26,59 @@ def _parser():
     _add_tune(commands.add_parser("tune", help="find the learning rate and margin of a loss"))
     _add_data(commands.add_parser("data", help="verify or download data sets"))
     _add_page(commands.add_parser("page", help="execute a notebook into a page of the book"))
+    _add_report(commands.add_parser("report", help="write the pages that are made from records"))
     return parser
 
 
 def _add_run(parser):
-    _add_settings(parser)
-    parser.add_argument(
-        "--tuned", metavar="FILE", type=Path, help="take rate and margin from what bwot tune wrote"
-    )
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write the record to FILE too")
-    parser.set_defaults(command=_run)
+    for experiment in _experiments(parser):
+        experiment.add_argument(
+            "--tuned",
+            metavar="FILE",
+            type=Path,
+            help="take rate and margin from what bwot tune wrote",
+        )
+        experiment.add_argument(
+            "--output", metavar="FILE", type=Path, help="write the record to FILE too"
+        )
+        experiment.set_defaults(command=_run)
 
 
 def _add_tune(parser):
-    _add_settings(parser)
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, required=True, help="write what was found to FILE"
-    )
-    parser.set_defaults(command=_tune)
+    for experiment in _experiments(parser):
+        experiment.add_argument(
+            "--output",
+            metavar="FILE",
+            type=Path,
+            required=True,
+            help="write what was found to FILE",
+        )
+        experiment.set_defaults(command=_tune)
 
 
-def _add_settings(parser):
-    from bwot.experiments import LOSSES, PRESETS, ZERO_LINES, Images
+def _experiments(parser):
+    """A parser for each experiment, with its settings as options."""
+    from bwot.experiments import EXPERIMENTS
 
-    parser.add_argument("experiment", choices=["images"])
-    parser.add_argument("--preset", choices=list(PRESETS), default="quick")
-    parser.add_argument("--loss", choices=(*LOSSES, *ZERO_LINES), default="bwot")
-    for field in fields(Images):
+    names = parser.add_subparsers(dest="experiment", required=True, metavar="EXPERIMENT")
+    for name, kind in EXPERIMENTS.items():
+        experiment = names.add_parser(name, help=f"data sets: {', '.join(kind.DATASETS)}")
+        _add_settings(experiment, kind)
+        yield experiment
+
+
+def _add_settings(parser, kind):
+    from bwot.experiments import LOSSES
+
+    parser.add_argument("--preset", choices=list(kind.PRESETS), default="quick")
+    parser.add_argument("--loss", choices=(*LOSSES, *kind.ZERO_LINES), default="bwot")
+    for field in fields(kind):
         if field.name in ("preset", "loss"):
             continue
-        kind = {"type": field.type if isinstance(field.type, type) else str}
+        options = {"type": field.type if isinstance(field.type, type) else str}
         if field.type is bool:
-            kind = {"action": argparse.BooleanOptionalAction}
-        parser.add_argument(f"--{field.name.replace('_', '-')}", **kind)
+            options = {"action": argparse.BooleanOptionalAction}
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **options)
     parser.add_argument("--device", default="cpu", help="torch device to train on")
     parser.add_argument(
         "--data", metavar="DIR", help="folder with the data sets (default: $BWOT_DATA, else data/)"
@@ -74,12 +94,13 @@ def _add_settings(parser):
 def _settings(options):
     import torch
 
-    from bwot.experiments import Images, grid
+    from bwot.experiments import EXPERIMENTS, grid
 
     torch.set_num_threads(options.threads)
-    names = {field.name for field in fields(Images)} - {"preset", "loss", "seed"}
+    kind = EXPERIMENTS[options.experiment]
+    names = {field.name for field in fields(kind)} - {"preset", "loss", "seed"}
     given = {name: getattr(options, name) for name in names}
-    (settings,) = grid(options.preset, (options.loss,), (options.seed or 0,), **given)
+    (settings,) = grid(kind, options.preset, (options.loss,), (options.seed or 0,), **given)
     return settings
 
 
@@ -99,14 +120,13 @@ def _tune(options) -> int:
 def _run(options) -> int:
     from dataclasses import replace
 
-    from bwot.experiments import load_data
     from bwot.records import write_record
     from bwot.runs import run
     from bwot.tuning import TuningError, read_tuning
 
     settings, tuning = _settings(options), None
     if options.tuned:
-        tuning = read_tuning(options.tuned, settings, load_data(settings, options.data).sha256)
+        tuning = read_tuning(options.tuned, settings, settings.load_data(options.data).sha256)
         if tuning is None:
             raise TuningError(
                 f"{options.tuned} is the tuning of other settings or data than those of this run."
@@ -194,6 +214,28 @@ def _page(options) -> int:
         ) from error
     make_page(PROJECT / "notebooks" / f"{options.notebook}.ipynb", options.output, parameters)
     print(f"wrote {options.output}")
+    return 0
+
+
+def _add_report(parser):
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing: say what is missing, stale or not what the records say, and exit with 1",
+    )
+    parser.set_defaults(command=_report)
+
+
+def _report(options) -> int:
+    from bwot import paths, report
+
+    if options.check:
+        found = report.faults(paths.PROJECT)
+        for fault in found:
+            print(f"bwot: {fault}", file=sys.stderr)
+        return int(bool(found))
+    changed = report.write(paths.PROJECT)
+    print(f"wrote {', '.join(changed)}" if changed else "nothing has changed")
     return 0
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bwot.batches import check_batches
-from bwot.losses import Form, PairLoss, cost_of
+from bwot.losses import cost_of
+from bwot.pairs import Form, PairLoss
 from bwot.sinkhorn import check_settings
 
 
@@ -156,3 +157,24 @@ class ClassifierLoss(nn.Module):
         if ref_emb is not None:
             embeddings, labels = torch.cat([embeddings, others]), torch.cat([labels, other_labels])
         return functional.cross_entropy(self.classifier(embeddings), labels)
+
+
+class JointLoss(nn.Module):
+    """A loss on pairs and a softmax cross-entropy beside it, as in the authors' 3D code.
+
+    Args:
+        pairs: the loss on pairs.
+        classifier: of the embeddings.
+        weight: of the cross-entropy.
+    """
+
+    def __init__(self, pairs: PairLoss, classifier: ClassifierLoss, weight: float):
+        super().__init__()
+        if not weight > 0:
+            raise ValueError(f"weight must be positive, not {weight}.")
+        self.pairs, self.classifier, self.weight = pairs, classifier, weight
+
+    def forward(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
+        """The sum of both; arguments as for the other losses, ``indices_tuple`` chooses among the pairs."""
+        pairs = self.pairs(embeddings, labels, indices_tuple, ref_emb, ref_labels)
+        return pairs + self.weight * self.classifier(embeddings, labels, None, ref_emb, ref_labels)

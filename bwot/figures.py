@@ -38,10 +38,11 @@ _LOOKS = {  # title, marker
     "cross-entropy": ("cross-entropy", "X"),
     "untrained": ("untrained network", "+"),
     "pixels": ("raw pixels", "x"),
+    "features": ("frozen features", "1"),
 }
 TITLES = {loss: title for loss, (title, _) in _LOOKS.items()}
 MARKERS = {loss: marker for loss, (_, marker) in _LOOKS.items()}
-COLOURS = dict(zip(_LOOKS, seaborn.color_palette("colorblind").as_hex(), strict=True))
+COLOURS = dict(zip(_LOOKS, 2 * seaborn.color_palette("colorblind").as_hex(), strict=False))
 SCORE_NAMES = {
     "nn": "NN", "ft": "FT", "st": "ST", "e": "E", "dcg": "DCG", "map": "mAP", "accuracy": "accuracy",
 }  # fmt: skip

@@ -106,9 +106,9 @@ def _points(difference):
     )
 
 
-def speed_table(records: Sequence[Record]) -> str:
-    """Epochs until the test mAP is what the all-pairs mean ends with, seed by seed, and the mean over the epochs."""
-    plain = [r for r in of_loss(records, "allpairs") if r.status == "finished"]
+def speed_table(records: Sequence[Record], reference: str = "allpairs") -> str:
+    """Epochs until the test mAP is what ``reference`` ends with, seed by seed, and the mean over the epochs."""
+    plain = [r for r in of_loss(records, reference) if r.status == "finished"]
     if not plain:
         return ""
     target = summarise(plain, "map").mean
@@ -132,10 +132,11 @@ def points(records: Sequence[Record]) -> str:
     last = max(record.settings["epochs"] for record in records)
     lines = [f"- **{_compared(d, 'mAP', epoch)}**" if epoch == last else f"- {_compared(d, 'mAP', epoch)}"
              for epoch in sorted({1, last}) for d in paired_differences(records, "bwot", "map", epoch)]  # fmt: skip
-    lines += [
-        f"- {_compared(d, 'accuracy', last)}"
-        for d in paired_differences(records, "bwot", "accuracy", last)
-    ]
+    if summarise(of_loss(records, "bwot"), "accuracy", last).n:
+        lines += [
+            f"- {_compared(d, 'accuracy', last)}"
+            for d in paired_differences(records, "bwot", "accuracy", last)
+        ]
     return "\n".join([*lines, *_weighting(records, last)])
 
 

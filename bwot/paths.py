@@ -1,4 +1,4 @@
-"""Where files live: the data sets a reader has, and the runs this package computes."""
+"""Where files live: the data sets a reader has, what is made of them once, and the runs this package computes."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,11 @@ PROJECT = _CHECKOUT if (_CHECKOUT / "_config.yml").exists() else Path.cwd()
 def data_root(given: str | Path | None = None) -> Path:
     """The folder with one subfolder a data set: ``given``, else ``$BWOT_DATA``, else ``data/`` of the project."""
     return Path(given or os.environ.get("BWOT_DATA") or PROJECT / "data").expanduser()
+
+
+def cache_root() -> Path:
+    """The folder with views and features, one subfolder a data set: ``$BWOT_CACHE``, else ``cache/`` of the project."""
+    return Path(os.environ.get("BWOT_CACHE") or PROJECT / "cache").expanduser()
 
 
 def runs_root() -> Path:

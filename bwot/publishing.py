@@ -13,7 +13,13 @@ import nbformat
 
 from bwot.paths import PROJECT, runs_root
 
-DATASET_TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+DATASET_TITLES = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10",
+    "modelnet10": "ModelNet10",
+    "modelnet40": "ModelNet40",
+    "psb": "Princeton Shape Benchmark",
+}
 
 
 class PageError(RuntimeError):
@@ -69,7 +75,7 @@ def _label(output):
 
 
 def _title(label):
-    """What stands in place of "Images" in the title: the data set, since every data set has a page."""
+    """What stands in place of "Images" or "Shapes" in the title: the data set, since every data set has a page."""
     stem = label.removeprefix("try-")
     return ("Try it: " if stem != label else "") + DATASET_TITLES.get(stem, stem)
 
@@ -104,7 +110,7 @@ def publish(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
                 }
     for cell in page.cells:
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"^# Images(?=:)", f"# {_title(name)}", cell.source)
+            cell.source = re.sub(r"^# (Images|Shapes)(?=:)", f"# {_title(name)}", cell.source)
             cell.source = _prefixed(cell.source, labels, name)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.source = re.sub(

@@ -6,41 +6,34 @@ the cache key. A run whose key has a record is not computed again; one that was 
 
 import datetime
 import hashlib
-import io
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from bwot import metrics, provenance, standins, training
+from bwot import evaluation, provenance, training
+from bwot.batches import NonFiniteError
+from bwot.controls import JointLoss
 from bwot.data.images import Split
-from bwot.data.sampling import batch_pairs, stratified_subset
-from bwot.experiments import DATASETS, Images, build_loss, build_network, load_data, settings_of
-from bwot.losses import NonFiniteError
+from bwot.experiments import Experiment, settings_of
 from bwot.paths import runs_root
-from bwot.published import PLOTTED_EPOCHS
-from bwot.records import Record, find_records, pack, read_record, write_atomically, write_record
+from bwot.records import Record, find_records, read_record, write_record
 
-SVC_SAMPLES = 10_000
-"""Training images that the accuracy is fitted on. The authors fit it on all of them, which takes longer than to train."""
-DIAGNOSED_STEPS = 4
 REPLAY_STEPS, EXPLODED = 20, 1e6
-RETRIEVAL = ("nn", "ft", "st", "e", "dcg", "map", "tied")
-EMBEDDINGS = "embeddings.npz"
 _MODULES = (
-    "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.solver", "cpu.pairs", "cpu.loss", "gpu.kernels",
-    "gpu.solver", "sinkhorn_torch", "sinkhorn", "implicit", "losses", "controls", "authors", "published", "backbones", "heads", "metrics",
-    "data.images", "data.sampling", "data.mnist", "data.cifar10", "standins", "training", "experiments", "runs",
+    "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.general", "cpu.solver", "cpu.pairs", "cpu.adjoint", "cpu.loss", "gpu.kernels",
+    "gpu.solver", "sinkhorn_torch", "sinkhorn", "implicit", "pairs", "losses", "controls", "authors", "published", "backbones", "heads", "metrics",
+    "accuracy", "data.images", "data.sampling", "checkpoints", "training", "experiments.settings", "evaluation", "runs",
 )  # fmt: skip
 
 
 def run(
-    settings: Images,
+    settings: Experiment,
     data_dir: str | Path | None = None,
     device: str = "cpu",
     report: Callable[[dict], None] = lambda row: None,
@@ -62,7 +55,7 @@ def run(
         FileNotFoundError: where the data are missing.
         ValueError: where they are damaged.
     """
-    data = load_data(settings, data_dir)
+    data = settings.load_data(data_dir)
     if results_dir and (found := _finished(Path(results_dir), settings, data.sha256)):
         return found
     folder = runs_root() / cache_key(settings, data.sha256, device)
@@ -85,17 +78,17 @@ def _finished(folder, settings, data_sha256):
     return None
 
 
-def cache_key(settings: Images, data_sha256: str, device: str) -> str:
+def cache_key(settings: Experiment, data_sha256: str, device: str) -> str:
     """Hex digest of all that a run's numbers depend on; documentation and formatting of the code are no part of it."""
     content = {
-        "settings": asdict(settings), "data": data_sha256, "code": provenance.code_digest(_MODULES),
+        "settings": asdict(settings), "data": data_sha256, "code": provenance.code_digest(_MODULES + settings.MODULES),
         "software": provenance.software(), "device": provenance.device_name(device), "threads": torch.get_num_threads(),
         "precision": precision(settings, device),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 
-def precision(settings: Images, device: str) -> str:
+def precision(settings: Experiment, device: str) -> str:
     """``bfloat16`` where the convolutions run in it: real data on a CPU that has matrix units for it (AMX)."""
     units = device == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
     return "bfloat16" if units and settings.preset != "quick" else "float32"
@@ -103,13 +96,13 @@ def precision(settings: Images, device: str) -> str:
 
 def trained_network(record: Record, data_dir: str | Path | None = None) -> nn.Module:
     """The network of a finished record after the last epoch, on the CPU; a run computed elsewhere is computed here first."""
-    settings = Images(**record.settings)
+    settings = settings_of(record)
     if not _checkpoint(record).exists():
         record = run(settings, data_dir)
     if not _checkpoint(record).exists():  # deleted since: the record alone would be taken as it is
         _checkpoint(record).with_name("record.json").unlink()
         record = run(settings, data_dir)
-    network = build_network(settings, *record.dataset["image"][:2])
+    network = settings.build_network(tuple(record.dataset["image"]))
     network.load_state_dict(training.load_checkpoint(_checkpoint(record))["network"])
     return network
 
@@ -127,7 +120,7 @@ def staleness(record: Record) -> str | None:
     settings = settings_of(record)
     if settings is None:
         return f"its settings are no longer understood: {record.settings}"
-    published = DATASETS[settings.dataset].FINGERPRINT
+    published = settings.fingerprint()
     if record.dataset["official"] and record.dataset["sha256"] != published:
         return f"its data have the fingerprint {record.dataset['sha256']}, the published ones {published}"
     again = replay(settings)
@@ -137,7 +130,7 @@ def staleness(record: Record) -> str | None:
     return None
 
 
-def replay(settings: Images) -> list[float]:
+def replay(settings: Experiment) -> list[float]:
     """Losses of the first 20 steps of the same network, loss and rate on the embedded digits, under a second.
 
     A rate at which these explode leaves fewer numbers: rounding grows with them, and machines round differently. A zero
@@ -145,21 +138,21 @@ def replay(settings: Images) -> list[float]:
     """
     if not settings.epochs:
         return []
-    data = standins.digits()
-    network = build_network(settings, *data.train.images.shape[1:3])
-    loss = build_loss(settings)
+    settings = replace(settings, batch_size=min(settings.batch_size, 128))
+    data = settings.replay_data()
+    network = settings.build_network(tuple(data.train.images.shape[1:]))
+    loss = settings.build_loss(len(data.classes))
     optimiser = torch.optim.SGD(
         [*network.parameters(), *loss.parameters()],
         lr=settings.learning_rate,
         momentum=settings.momentum,
+        weight_decay=training.schedule_of(settings).weight_decay,
     )
-    pairs = torch.cat(
-        [batch_pairs(len(data.train.labels), 128, settings.seed, epoch) for epoch in (1, 2, 3)]
-    )
+    steps = torch.cat([settings.batches(len(data.train.labels), epoch) for epoch in (1, 2, 3)])
     losses = []
-    for pair in pairs[:REPLAY_STEPS]:
+    for index in steps[:REPLAY_STEPS]:
         try:
-            value = loss(**training.embed_pair(network, data.train, pair))
+            value = loss(**training.embed_batches(network, data.train, index))
         except NonFiniteError:
             break
         if not value < EXPLODED:
@@ -175,109 +168,39 @@ def _compute(settings, data, device, folder, report, tuning):
     started = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     train = Split(data.train.images.to(device), data.train.labels.to(device))
     computed_in = precision(settings, device)
-    network = build_network(
-        settings, *data.train.images.shape[1:3], bfloat16=computed_in == "bfloat16"
-    ).to(device)
-    loss = build_loss(settings).to(device)
-    schedule = schedule_of(settings)
-    evaluate = _evaluation(settings, network, loss, train, data, folder)
+    shape = tuple(data.train.images.shape[1:])
+    network = settings.build_network(shape, computed_in == "bfloat16").to(device)
+    loss = settings.build_loss(len(data.classes)).to(device)
+    evaluate = evaluation.evaluator(settings, network, loss, train, data, folder)
     status, where, final = "finished", None, {}
     try:
         history = training.fit(
             network,
             loss,
             train,
-            schedule,
-            settings.seed,
+            training.schedule_of(settings),
+            partial(settings.batches, len(train.labels)),
             evaluate,
             folder / "checkpoint.pt",
             report,
         )
-        final = _final(network, history[-1], train, data, folder)
+        final = evaluation.final(network, history[-1], train, data, folder)
     except training.DivergedError as error:
         status, where, history = "diverged", error.where, error.history
     seconds = sum(row["seconds"] + row["evaluation_seconds"] for row in history)
     sizes = {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")}
     dataset = {"name": data.name, "variant": data.variant, "official": data.official, "sha256": data.sha256, "sizes": sizes,
-               "image": list(data.train.images.shape[1:])}  # fmt: skip
+               "image": list(shape)}  # fmt: skip
+    pairs = loss.pairs if isinstance(loss, JointLoss) else loss
+    named = {field.name for field in fields(settings)} | {"positive_margin"}
     weighs = {
-        name: value
-        for name, value in vars(loss).items()
-        if name in {field.name for field in fields(Images)}
+        name: value for name, value in vars(pairs).items() if name in named and value is not None
     }
     machine = {"device": provenance.device_name(device), "precision": computed_in, "threads": torch.get_num_threads(), "seconds": round(seconds, 1),
                "peak_memory_mb": provenance.peak_memory_mb(), "started": started, "key": folder.name}  # fmt: skip
     return Record(
-        experiment="images", dataset=dataset, loss={"name": settings.loss, **weighs}, seed=settings.seed,
+        experiment=settings.NAME, dataset=dataset, loss={"name": settings.loss, **weighs}, seed=settings.seed,
         preset=settings.preset, settings=asdict(settings), tuning=tuning, history=history, replay=replay(settings),
         provenance=provenance.commit() | provenance.software() | machine, status=status, diverged=where,
         scores=final.get("scores"), per_query_ap=final.get("per_query_ap"),
     )  # fmt: skip
-
-
-def schedule_of(settings: Images) -> training.Schedule:
-    """The part of the settings that says how long and how fast to train."""
-    return training.Schedule(
-        **{field.name: getattr(settings, field.name) for field in fields(training.Schedule)}
-    )
-
-
-def _evaluation(settings, network, loss, train, data, folder):
-    """What :func:`bwot.training.fit` calls after each epoch: scores on the test set, diagnostics on training batches."""
-    pairs = batch_pairs(len(train.labels), settings.batch_size, settings.seed, 0)[
-        :DIAGNOSED_STEPS
-    ].to(train.labels.device)
-    fitted = stratified_subset(data.train.labels, min(SVC_SAMPLES, len(data.train.labels)), seed=0)
-
-    def evaluate(epoch: int) -> dict:
-        start = time.perf_counter()
-        embeddings, scores = _test(network, data.test, train.images.device)
-        row = {name: getattr(scores, name) for name in RETRIEVAL}
-        if epoch == settings.epochs:
-            _keep(folder, embeddings, data.test.labels, scores)
-        if epoch == settings.epochs or epoch in PLOTTED_EPOCHS:
-            fit = training.embed(network, train.images[fitted.to(train.images.device)]).cpu()
-            row["accuracy"] = metrics.svc_accuracy(
-                fit, data.train.labels[fitted], embeddings, data.test.labels
-            )
-        if settings.epochs:
-            row |= training.diagnose(network, loss, train, pairs)
-        row["evaluation_seconds"] = time.perf_counter() - start
-        return row
-
-    return evaluate
-
-
-def _test(network, test, device):
-    """Embeddings of the test set, on the CPU, and their scores."""
-    embeddings = training.embed(network, test.images.to(device)).cpu()
-    labels = test.labels
-    return embeddings, metrics.score_embeddings(
-        embeddings, embeddings, labels, labels, exclude_self=True
-    )
-
-
-def _keep(folder, embeddings, labels, scores):
-    """The embeddings of the last epoch and each query's average precision, in a file."""
-    stream = io.BytesIO()
-    np.savez(
-        stream,
-        ids=np.arange(len(embeddings)),
-        labels=labels.numpy(),
-        embeddings=embeddings.numpy(),
-        average_precision=scores.average_precision.numpy(),
-    )
-    write_atomically(folder / EMBEDDINGS, stream.getvalue())
-
-
-def _final(network, row, train, data, folder):
-    """The scores of the last row of the history, and the average precision of each query from the last evaluation's file."""
-    if not (folder / EMBEDDINGS).exists():  # deleted since, beside a checkpoint of the last epoch
-        embeddings, scores = _test(network, data.test, train.images.device)
-        _keep(folder, embeddings, data.test.labels, scores)
-    with np.load(folder / EMBEDDINGS) as kept:
-        average_precision = kept["average_precision"]
-    return {
-        "scores": {name: row[name] for name in (*RETRIEVAL, "accuracy")},
-        "per_query_ap": pack(average_precision),
-    }

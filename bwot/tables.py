@@ -7,10 +7,10 @@ import pandas
 
 from bwot.comparison import Summary, losses_in, of_loss, summarise, verdict
 from bwot.data.images import ImageSet
-from bwot.experiments import LOSSES, PRESETS, campaign
+from bwot.experiments import LOSSES, campaign, experiment_of
 from bwot.figures import SCORE_NAMES, TITLES
 from bwot.paths import PROJECT
-from bwot.published import CURVES
+from bwot.published import CURVES, SCORES
 from bwot.records import Record, find_records, read_record
 
 POSITION = {
@@ -30,7 +30,7 @@ def banner(data: ImageSet) -> str:
     """What data a page is about; a warning where they stand in for others."""
     sizes = ", ".join(f"{len(part.labels):,} {name}" for name, part in
                       (("training", data.train), ("validation", data.validation), ("test", data.test)))  # fmt: skip
-    facts = f"Data: {data.name}, {data.variant} ({sizes} images of {'×'.join(map(str, data.train.images.shape[2:]))} pixels)."
+    facts = f"Data: {data.name}, {data.variant} ({sizes} {_kind(data.train.images)})."
     if data.official:
         return f":::{{note}}\n{facts} Every byte is as published.\n:::"
     if not data.variant.startswith("stand-in"):
@@ -39,6 +39,15 @@ def banner(data: ImageSet) -> str:
         f":::{{admonition}} Not the paper's data\n:class: warning standin\n{facts} "
         "The numbers on this page show that everything runs; they say nothing about the paper.\n:::"
     )
+
+
+def _kind(samples):
+    if samples.ndim == 2:
+        return f"shapes, each with a feature of length {samples.shape[1]}"
+    pixels = "×".join(map(str, samples.shape[-2:]))
+    if samples.ndim == 5:
+        return f"shapes, each with {samples.shape[1]} views of {pixels} pixels"
+    return f"images of {pixels} pixels"
 
 
 def result_table(records: Sequence[Record], zero_lines: Sequence[Record] = ()) -> str:
@@ -95,6 +104,31 @@ def _beside(records, loss):
     return row | _finished(records)
 
 
+def scores_beside(records: Sequence[Record], as_published: Sequence[Record]) -> str:
+    """The batch-wise runs beside the numbers in the authors' README, with the verdict; a sentence where there are none."""
+    dataset = records[0].settings["dataset"]
+    theirs = {score: each for (name, score), each in SCORES.items() if name == dataset}
+    if not theirs:
+        return "The authors give no number for this data set."
+    rows = {}
+    for score, their in theirs.items():
+        mine, published = (
+            summarise(of_loss(each, "bwot"), score) for each in (records, as_published)
+        )
+        rows[SCORE_NAMES[score]] = {
+            "ours": percent(mine),
+            "ours, their settings": percent(published),
+            "authors": f"{100 * their.value:.1f}",
+            "verdict": verdict(published, their.value)
+            if records[0].dataset["official"]
+            else "not comparable",
+        }
+    return (
+        f"Beside the {next(iter(theirs.values())).source}, in percent. The data of this page: {records[0].dataset['variant']}.\n\n"
+        + markdown(pandas.DataFrame(rows).T, "score")
+    )
+
+
 def authors_table(records: Sequence[Record]) -> str:
     """Our mean at each epoch beside the point read off the authors' plot, with the verdict; empty without points.
 
@@ -109,7 +143,7 @@ def authors_table(records: Sequence[Record]) -> str:
         for epoch, theirs in zip(curve.epochs, curve.values, strict=True):
             summary = summarise(mine, score, epoch)
             if summary.n:
-                judged = verdict(summary, curve, epoch)
+                judged = verdict(summary, theirs, curve.reading_error)
                 rows.append({"score": f"{SCORE_NAMES[score]}, {TITLES[loss]}", "epoch": epoch, "ours": percent(summary),
                              "authors (plot)": f"{100 * theirs:.2f}", "against the plot": judged if as_published else POSITION[judged]})  # fmt: skip
     return markdown(pandas.DataFrame(rows).set_index("score"), "score") if rows else ""
@@ -132,29 +166,28 @@ def authors_section(records: Sequence[Record]) -> str:
     )
 
 
-def forecast(preset: str) -> str:
-    """How long the runs of a preset take on one core and how much disk, judged by the committed records."""
-    committed = [read_record(path) for path in find_records(PROJECT / "book" / "results")]
+def forecast(preset: str, datasets: Sequence[str]) -> str:
+    """How long the runs of data sets at a preset take on one core and how much disk, judged by the committed records."""
     if preset == "quick":
-        return f"Preset {preset}: {PRESETS[preset]['data']}, about a minute a notebook."
-    if not committed:
-        return (
-            f"Preset {preset}: {PRESETS[preset]['data']}; no committed run says how long it takes."
-        )
-    lines = [
-        f"Preset {preset}: {PRESETS[preset]['data']}. Judged by the committed runs, without a GPU:"
-    ]
-    for dataset in dict.fromkeys(record.dataset["name"] for record in committed):
-        mine = [record for record in committed if record.dataset["name"] == dataset]
-        runs = sum("untrained" not in name and "pixels" not in name for name in campaign(preset))
-        epochs = sum(record.settings["epochs"] for record in mine)
-        seconds = sum(record.provenance["seconds"] for record in mine) / max(epochs, 1)
-        trained = runs * PRESETS[preset]["epochs"] + len(LOSSES) * TUNED_EPOCHS
-        hours = trained * seconds / 3600
-        lines.append(
-            f"  {dataset}: {runs} runs, {hours:.1f} core-hours, {runs * RUN_MEGABYTES / 1000:.1f} GB under runs/"
-        )
+        return f"Preset {preset}: embedded stand-ins, no download, about a minute a notebook."
+    committed = [read_record(path) for path in find_records(PROJECT / "book" / "results")]
+    lines = [f"Preset {preset}, the real data. Judged by the committed runs, without a GPU:"]
+    for dataset in datasets:
+        mine = [record for record in committed if record.settings["dataset"] == dataset]
+        lines.append(f"  {dataset}: {_forecast(experiment_of(dataset), preset, mine)}")
     return "\n".join(lines)
+
+
+def _forecast(kind, preset, records):
+    zero = tuple(f"{name}-seed" for name in kind.ZERO_LINES)
+    runs = sum(not name.startswith(zero) for name in campaign(kind, preset))
+    size = f"{runs} runs, {runs * RUN_MEGABYTES / 1000:.1f} GB under runs/"
+    if not records:
+        return f"{size}; no committed run says how long it takes"
+    epochs = sum(record.settings["epochs"] for record in records)
+    seconds = sum(record.provenance["seconds"] for record in records) / max(epochs, 1)
+    trained = runs * kind.PRESETS[preset]["epochs"] + len(LOSSES) * TUNED_EPOCHS
+    return f"{size}, {trained * seconds / 3600:.1f} core-hours"
 
 
 def provenance_table(records: Sequence[Record]) -> str:
@@ -231,3 +264,9 @@ def markdown(frame: pandas.DataFrame, corner: str) -> str:
         for index, row in zip(frame.index, frame.values.tolist(), strict=True)
     ]
     return "\n".join(lines)
+
+
+def captioned(lines: Sequence[str], caption: str, name: str, look: str = "") -> str:
+    """Lines of a Markdown table as one that the book numbers: with a caption, a name to refer to it, a class of its look."""
+    options = [f":name: {name}", *([f":class: {look}"] if look else [])]
+    return "\n".join([f":::{{table}} {caption}", *options, "", *lines, ":::"])

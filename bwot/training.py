@@ -4,42 +4,66 @@ A run is a function of its settings alone: the order of an epoch's batches is dr
 killed goes on from its last checkpoint and ends with the same bits.
 """
 
-import io
 import math
 import time
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
-from bwot.controls import AllPairsLoss
+from bwot.batches import NonFiniteError
+from bwot.checkpoints import restore, save_checkpoint
+from bwot.controls import AllPairsLoss, JointLoss
 from bwot.data.images import Split
-from bwot.data.sampling import batch_pairs
-from bwot.losses import NonFiniteError, PairLoss, squared_distances
+from bwot.pairs import PairLoss, squared_distances
 from bwot.progress import progress
-from bwot.records import write_atomically
 
+LOWEST_RATE = 1e-7  # authors' 3D code, adjust_learning_rate
 CHECK_EVERY = 50
 """Steps between looks at the loss on an accelerator, where each look waits for the device; on the CPU every step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Stochastic gradient descent as in the authors' 2D code (run.py)."""
+    """Stochastic gradient descent as in the authors' codes; the rate by epochs (2D, run.py) or by a score (3D)."""
 
     epochs: int
     learning_rate: float
     momentum: float = 0.9
     decay: float = 0.95
-    """Factor on the learning rate after each epoch."""
-    batch_size: int = 128
-    """Two batches of half this size a step."""
+    """Factor on the learning rate: after each epoch, or each time that the score which steers it stands still twice."""
+    weight_decay: float = 0.0
+    steered_by: str | None = None
+    """Name of the score in the history that lowers the rate when it stands still; None: the rate falls every epoch."""
     normalise_gradient: bool = False
     """Rescale each step's gradient at the embeddings to the length that the all-pairs mean's has there."""
+
+    def rate(self, epoch: int, history: list[dict]) -> float:
+        """Learning rate of an epoch, from 1, after those of ``history``, which begins with epoch 0."""
+        if self.steered_by is None:
+            return self.learning_rate * self.decay ** max(0, epoch - 1)
+        scores = [row[self.steered_by] for row in history[1:]]
+        return max(self.learning_rate * self.decay ** (stalls(scores) // 2), LOWEST_RATE)
+
+
+def schedule_of(settings) -> Schedule:
+    """The part of the settings of an experiment that says how long and how fast to train."""
+    names = {field.name for field in fields(Schedule)} & {field.name for field in fields(settings)}
+    return Schedule(**{name: getattr(settings, name) for name in sorted(names)})
+
+
+def stalls(scores: Sequence[float]) -> int:
+    """How often the best of the last three scores was below the best before (authors' 3D code, main loop).
+
+    >>> stalls([0.5, 0.6, 0.55, 0.58, 0.59, 0.61])
+    1
+    """
+    return sum(
+        max(scores[end - 3 : end]) < max(scores[: end - 3]) for end in range(4, len(scores) + 1)
+    )
 
 
 class DivergedError(ArithmeticError):
@@ -52,25 +76,26 @@ class DivergedError(ArithmeticError):
         self.where, self.history = f"epoch {epoch}, step {step}", history
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read."""
+def as_input(samples: Shaped[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+    """Samples as the networks take them: pixels in [0, 1] (authors' run.py), and features as they are.
 
-
-def as_input(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Pixels in [0, 1] (authors' run.py); in colour, where no value means "nothing", in [-0.5, 0.5].
-
-    With colours in [0, 1] the common part of all images is learned first: the batch-wise loss collapsed on CIFAR-10 at
-    the rate that is best with centred ones.
+    Colours, where no value means "nothing", go to [-0.5, 0.5]: in [0, 1] the common part of all images is learned first,
+    and the batch-wise loss collapsed on CIFAR-10 at the rate that is best with centred ones. Views (n, v, c, h, w) show
+    ink on white paper: the paper becomes 0.
     """
-    pixels = images.float().div_(255)
-    return pixels.sub_(0.5) if images.shape[1] == 3 else pixels
+    if samples.is_floating_point():
+        return samples
+    pixels = samples.float().div_(255)
+    if samples.ndim == 5:
+        return pixels.neg_().add_(1)
+    return pixels.sub_(0.5) if samples.shape[1] == 3 else pixels
 
 
 @torch.no_grad()
 def embed(
-    network: nn.Module, images: UInt8[Tensor, "n c h w"], block: int = 500
+    network: nn.Module, images: Shaped[Tensor, "n ..."], block: int = 500
 ) -> Float[Tensor, "n e"]:
-    """Embeddings of all images, computed in blocks of ``block``; the network is left in the mode it was in.
+    """Embeddings of all samples, computed in blocks of ``block``; the network is left in the mode it was in.
 
     Raises:
         NonFiniteError: for embeddings that are NaN or infinite.
@@ -84,14 +109,20 @@ def embed(
     return embeddings
 
 
-def embed_pair(
-    network: nn.Module, train: Split, pair: Int64[Tensor, "2 half"]
+def embed_batches(
+    network: nn.Module, train: Split, batches: Int64[Tensor, "batches size"]
 ) -> dict[str, Tensor]:
-    """The arguments of a loss for two batches, given by the indices of their samples; they pass the network together."""
-    index = pair.flatten()
-    first, second = network(as_input(train.images[index])).chunk(2)
-    labels, others = train.labels[index].chunk(2)
-    return {"embeddings": first, "labels": labels, "ref_emb": second, "ref_labels": others}
+    """The arguments of a loss for one batch, which meets itself, or two, given by the indices of their samples.
+
+    Two batches pass the network together.
+    """
+    index = batches.flatten()
+    embeddings = network(as_input(train.images[index])).chunk(len(batches))
+    labels = train.labels[index].chunk(len(batches))
+    given = {"embeddings": embeddings[0], "labels": labels[0]}
+    if len(batches) == 2:
+        given |= {"ref_emb": embeddings[1], "ref_labels": labels[1]}
+    return given
 
 
 def fit(
@@ -99,7 +130,7 @@ def fit(
     loss: nn.Module,
     train: Split,
     schedule: Schedule,
-    seed: int,
+    batches: Callable[[int], Int64[Tensor, "steps batches size"]],
     after_epoch: Callable[[int], dict],
     checkpoint: Path | None = None,
     report: Callable[[dict], None] = lambda row: None,
@@ -107,12 +138,12 @@ def fit(
     """Train ``network`` in place and return one row an epoch, that of the untrained network first.
 
     Args:
-        network: from images in [0, 1] to embeddings.
-        loss: called as ``loss(embeddings, labels, ref_emb=, ref_labels=)``; what it learns or remembers is trained and
-            kept with the network.
-        train: the training images, on the device of the network.
+        network: from samples, see :func:`as_input`, to embeddings.
+        loss: called as ``loss(embeddings=, labels=)``, with ``ref_emb=`` and ``ref_labels=`` for two batches; what it learns
+            or remembers is trained and kept with the network.
+        train: the training samples, on the device of the network.
         schedule: how long and how fast.
-        seed: of the batches.
+        batches: from an epoch to the indices of the samples of its steps, for one batch or two.
         after_epoch: from the epoch (0: untrained) to what shall be kept in its row, such as scores.
         checkpoint: where to keep the state after each epoch; training goes on from there if the file exists.
         report: takes each row when it is complete.
@@ -124,18 +155,22 @@ def fit(
     """
     trained = [*network.parameters(), *loss.parameters()]
     optimiser = torch.optim.SGD(
-        [{"params": trained}], lr=schedule.learning_rate, momentum=schedule.momentum
+        [{"params": trained}],
+        lr=schedule.learning_rate,
+        momentum=schedule.momentum,
+        weight_decay=schedule.weight_decay,
+        fused=True,  # one pass over the weights instead of four: half of a step with a small batch
     )
     parts = {"network": network, "loss": loss, "optimiser": optimiser}
-    history = _restore(checkpoint, parts) if checkpoint else []
+    history = restore(checkpoint, parts) if checkpoint else []
     for epoch in range(len(history), schedule.epochs + 1):
-        rate = schedule.learning_rate * schedule.decay ** max(0, epoch - 1)
+        rate = schedule.rate(epoch, history)
         optimiser.param_groups[0]["lr"] = rate
-        pairs = batch_pairs(len(train.labels), schedule.batch_size, seed, epoch)
+        steps = batches(epoch)
         start = time.perf_counter()
         mean = None
         if epoch:
-            mean = _one_epoch(parts, train, pairs, epoch, history, schedule.normalise_gradient)
+            mean = _one_epoch(parts, train, steps, epoch, history, schedule.normalise_gradient)
         row = {
             "epoch": epoch,
             "loss": mean,
@@ -145,23 +180,23 @@ def fit(
         try:
             history.append(row | after_epoch(epoch))
         except NonFiniteError as error:  # the last step of the epoch was one too far
-            raise DivergedError(epoch, len(pairs), history) from error
+            raise DivergedError(epoch, len(steps), history) from error
         if checkpoint:
-            _save(checkpoint, parts, history)
+            save_checkpoint(checkpoint, parts, history)
         report(history[-1])
     return history
 
 
-def _one_epoch(parts, train, pairs, epoch, history, normalise_gradient) -> float:
-    """Mean loss over the pairs of batches of an epoch."""
+def _one_epoch(parts, train, steps, epoch, history, normalise_gradient) -> float:
+    """Mean loss over the steps of an epoch."""
     network, loss, optimiser = parts["network"], parts["loss"], parts["optimiser"]
     loss.train()
     total = torch.zeros((), device=train.images.device)
     every = 1 if train.images.device.type == "cpu" else CHECK_EVERY
-    pairs = pairs.to(train.images.device)
-    for step, pair in enumerate(progress(pairs, f"epoch {epoch}"), start=1):
+    steps = steps.to(train.images.device)
+    for step, index in enumerate(progress(steps, f"epoch {epoch}"), start=1):
         try:
-            batches = embed_pair(network, train, pair)
+            batches = embed_batches(network, train, index)
             value = loss(**batches)
             length = _gradient_length(loss, value, batches) if normalise_gradient else 1.0
         except NonFiniteError as error:
@@ -170,9 +205,9 @@ def _one_epoch(parts, train, pairs, epoch, history, normalise_gradient) -> float
         (value * length).backward()
         optimiser.step()
         total += value.detach()
-        if (step % every == 0 or step == len(pairs)) and not total.isfinite():
+        if (step % every == 0 or step == len(steps)) and not total.isfinite():
             raise DivergedError(epoch, step, history)
-    return total.item() / len(pairs)
+    return total.item() / len(steps)
 
 
 def _plain(loss):
@@ -181,7 +216,7 @@ def _plain(loss):
 
 def _gradient_length(loss, value, batches):
     """Length of the all-pairs mean's gradient at the embeddings over that of ``value``'s; 1 where the latter is 0."""
-    embeddings = [batches["embeddings"], batches["ref_emb"]]
+    embeddings = [batches[name] for name in ("embeddings", "ref_emb") if name in batches]
     own, plain = (
         torch.cat(torch.autograd.grad(each, embeddings, retain_graph=True)).norm()
         for each in (value, _plain(loss)(**batches))
@@ -190,31 +225,36 @@ def _gradient_length(loss, value, batches):
 
 
 def diagnose(
-    network: nn.Module, loss: nn.Module, train: Split, pairs: Int64[Tensor, "steps 2 half"]
+    network: nn.Module,
+    loss: nn.Module,
+    train: Split,
+    steps: Int64[Tensor, "steps batches size"],
 ) -> dict[str, float]:
-    """Means over the given pairs of batches of what a loss weighs and how hard it pulls.
+    """Means over the given steps of what a loss weighs and how hard it pulls.
 
     ``mass_on_positives``: share of the weights on pairs of one class. ``mass_on_active``: share on pairs with an error.
     ``gradient_ratio``: norm of the gradient in the parameters over that of the all-pairs mean with the same errors.
-    Nothing for a loss that is not one on pairs.
+    Of a pair loss beside a classifier it is the former. Nothing for a loss that is not one on pairs.
     """
-    if not isinstance(loss, PairLoss):
+    pairs = loss.pairs if isinstance(loss, JointLoss) else loss
+    if not isinstance(pairs, PairLoss):
         return {}
-    loss.eval()
-    plain = _plain(loss)
+    pairs.eval()
+    plain = _plain(pairs)
     rows = [
-        _diagnose_pair(network, loss, plain, embed_pair(network, train, pair)) for pair in pairs
+        _diagnose_step(network, pairs, plain, embed_batches(network, train, index))
+        for index in steps
     ]
     means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
     return dict(zip(("mass_on_positives", "mass_on_active", "gradient_ratio"), means, strict=True))
 
 
-def _diagnose_pair(network, loss, plain, batches):
+def _diagnose_step(network, loss, plain, batches):
     weights = loss.plan(**batches)
-    same = batches["labels"][:, None] == batches["ref_labels"]
-    active = (
-        loss.pair_errors(squared_distances(batches["embeddings"], batches["ref_emb"]), same) > 0
-    )
+    embeddings, labels = batches["embeddings"], batches["labels"]
+    same = labels[:, None] == batches.get("ref_labels", labels)
+    squared = squared_distances(embeddings, batches.get("ref_emb", embeddings))
+    active = loss.pair_errors(squared, same) > 0
     norms = [_gradient_norm(network, each(**batches)) for each in (loss, plain)]
     return (
         (weights * same).sum().item(),
@@ -229,46 +269,3 @@ def _gradient_norm(network, value) -> float:
     if not math.isfinite(norm):  # the embeddings are finite still, and the next step's are not
         raise NonFiniteError("the gradient's norm must be finite, and it is not.")
     return norm
-
-
-def _save(path, parts, history):
-    state = {name: part.state_dict() for name, part in parts.items()} | {"history": history}
-    stream = io.BytesIO()
-    torch.save(state, stream)
-    write_atomically(path, stream.getvalue())
-
-
-def load_checkpoint(path: Path) -> dict:
-    """The state in a checkpoint: ``network``, ``loss``, ``optimiser``, ``history``; tensors and plain values only, on the CPU.
-
-    Raises:
-        CheckpointError: if the file is damaged or holds anything else.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the check-sums
-            if damaged := archive.testzip():
-                raise ValueError(f"{damaged} in it has another check-sum")
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        if not isinstance(state, dict):
-            raise ValueError(f"it holds a {type(state).__name__}")
-        return state
-    except Exception as error:  # what a damaged file leads to depends on its bytes
-        raise CheckpointError(
-            f"{path} is no readable checkpoint ({error}): delete it to start this run again."
-        ) from error
-
-
-def _restore(path, parts) -> list[dict]:
-    if not path.exists():
-        return []
-    state = load_checkpoint(path)
-    try:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        if [row["epoch"] for row in state["history"]] != list(range(len(state["history"]))):
-            raise ValueError("its history does not run from epoch 0 on")
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint of this run ({error}): delete it to start this run again."
-        ) from error
-    return state["history"]

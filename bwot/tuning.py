@@ -8,16 +8,17 @@ margin) has not been tried for as long, it is tried, and if it is better the sea
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from bwot import metrics, provenance, training
+from bwot import evaluation, provenance, training
 from bwot.data.images import Split
-from bwot.experiments import PRESETS, ZERO_LINES, Images, build_loss, build_network, load_data
+from bwot.experiments import Experiment
 from bwot.paths import runs_root
 from bwot.records import write_atomically
-from bwot.runs import cache_key, precision, schedule_of
+from bwot.runs import cache_key, precision
 
 SEED = 100
 """Of every tuning run; the runs that are compared have other seeds."""
@@ -34,7 +35,7 @@ class TuningError(ValueError):
 
 
 def tune(
-    settings: Images,
+    settings: Experiment,
     data_dir: str | Path | None = None,
     device: str = "cpu",
     report: Callable[[str], None] = lambda line: None,
@@ -59,15 +60,15 @@ def tune(
         TuningError: where training diverges at every point, where there is nothing to tune (a zero line, the published
             settings), or ``results_dir`` has a file that is no result.
     """
-    if settings.as_published or settings.loss in ZERO_LINES:
+    if settings.as_published or settings.loss in settings.ZERO_LINES:
         what = "the published settings" if settings.as_published else settings.loss
         raise TuningError(f"{what}: there is no learning rate to tune.")
-    data = load_data(settings, data_dir)
+    data = settings.load_data(data_dir)
     if results_dir:
         path = Path(results_dir) / settings.dataset / "tuning" / f"{settings.loss}.json"
         if path.exists() and (found := read_tuning(path, settings, data.sha256)):
             return found
-    stages = PRESETS[settings.preset]["tuning_epochs"]
+    stages = settings.PRESETS[settings.preset]["tuning_epochs"]
     longest = replace(_untuned(settings), epochs=stages[-1], seed=SEED)
 
     def try_point(point: Point, epochs: int) -> dict:
@@ -79,8 +80,14 @@ def tune(
         report(f"rate {point[0]:g}  margin {point[1]:g}  {epochs} epochs  {outcome}")
         return cell
 
-    margins = PRESETS[settings.preset]["margins"] if has_margin(settings) else (Images.margin,)
-    points = [(rate, margin) for rate in PRESETS[settings.preset]["rates"] for margin in margins]
+    margins = (
+        settings.PRESETS[settings.preset]["margins"]
+        if has_margin(settings)
+        else (type(settings).margin,)
+    )
+    points = [
+        (rate, margin) for rate in settings.PRESETS[settings.preset]["rates"] for margin in margins
+    ]
     grid = halve(try_point, points, stages, margins=len(margins) > 1)
     best = max(grid.values(), key=_score)
     return {
@@ -162,13 +169,15 @@ def _score(cell):
     return (cell["epochs"], cell["map"]) if "map" in cell else (0, 0.0)
 
 
-def has_margin(settings: Images) -> bool:
+def has_margin(settings: Experiment) -> bool:
     """Has the loss of these settings a margin to tune?"""
     return settings.loss != "cross-entropy"
 
 
 def _untuned(settings):
-    return replace(settings, learning_rate=Images.learning_rate, margin=Images.margin)
+    return replace(
+        settings, learning_rate=type(settings).learning_rate, margin=type(settings).margin
+    )
 
 
 def _try(settings, epochs, data, device):
@@ -182,24 +191,22 @@ def _try(settings, epochs, data, device):
             return cell
     train = Split(data.train.images.to(device), data.train.labels.to(device))
     bfloat16 = precision(settings, device) == "bfloat16"
-    network = build_network(settings, *data.train.images.shape[1:3], bfloat16=bfloat16).to(device)
+    network = settings.build_network(tuple(train.images.shape[1:]), bfloat16).to(device)
 
     def validate(epoch: int) -> dict:
         if not epoch:
             return {}
-        embeddings = training.embed(network, data.validation.images.to(device)).cpu()
-        labels = data.validation.labels
-        scores = metrics.score_embeddings(embeddings, embeddings, labels, labels, exclude_self=True)
-        return {"map": scores.map}
+        reached = evaluation.retrieval(network, data.validation, device)[1].map
+        return {"map": reached, "validation_map": reached}
 
     cell = {"learning_rate": settings.learning_rate, "margin": settings.margin, "epochs": epochs}
     try:
         history = training.fit(
             network,
-            build_loss(settings).to(device),
+            settings.build_loss(len(data.classes)).to(device),
             train,
-            schedule_of(replace(settings, epochs=epochs)),
-            settings.seed,
+            training.schedule_of(replace(settings, epochs=epochs)),
+            partial(settings.batches, len(train.labels)),
             validate,
             folder / "checkpoint.pt",
         )
@@ -211,18 +218,18 @@ def _try(settings, epochs, data, device):
 
 
 def write_tuning(
-    found: dict, settings: Images, data_dir: str | Path | None, device: str, path: Path
+    found: dict, settings: Experiment, data_dir: str | Path | None, device: str, path: Path
 ) -> None:
     """Write what :func:`tune` returned, with the settings, data and machine that it belongs to."""
     content = {
-        "settings": asdict(_untuned(settings)), "sha256": load_data(settings, data_dir).sha256, **found,
+        "settings": asdict(_untuned(settings)), "sha256": settings.load_data(data_dir).sha256, **found,
         "provenance": provenance.commit() | provenance.software() | {
             "device": provenance.device_name(device), "precision": precision(settings, device), "threads": torch.get_num_threads()},
     }  # fmt: skip
     write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_tuning(path: str | Path, settings: Images, data_sha256: str) -> dict | None:
+def read_tuning(path: str | Path, settings: Experiment, data_sha256: str) -> dict | None:
     """What :func:`tune` returned, from a file of :func:`write_tuning`; None if it is that of other settings or data.
 
     Raises:
@@ -231,7 +238,7 @@ def read_tuning(path: str | Path, settings: Images, data_sha256: str) -> dict | 
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         found = {name: content[name] for name in ("criterion", "seed", "chosen", "grid")}
-        of = Images(**content["settings"])
+        of = type(settings)(**content["settings"])
         found["chosen"] = {name: found["chosen"][name] for name in ("learning_rate", "margin")}
         replace(of, **found["chosen"])  # refuses what is no rate or no margin
         same = content["sha256"] == data_sha256

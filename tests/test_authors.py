@@ -1,12 +1,14 @@
-"""The authors' image loss against loops: what it keeps from batch to batch, and where its gradient goes."""
+"""The authors' losses against loops: what the image loss keeps from batch to batch, the reversed sign of the shape loss."""
 
 import math
 
 import pytest
 import torch
 
-from bwot.authors import AuthorsImageLoss
-from bwot.experiments import Images, build_loss
+from bwot.authors import AuthorsImageLoss, AuthorsShapeLoss
+from bwot.controls import JointLoss
+from bwot.experiments import Images, Shapes
+from bwot.losses import BatchwiseOTLoss
 
 N, MARGIN, LAM, GAMMA, ITERATIONS, EPS = 5, 2.0, 0.7, 1.5, 3, 1e-10
 LABELS, OTHERS = torch.tensor([0, 1, 2, 0, 1]), torch.tensor([1, 0, 0, 2, 2])
@@ -106,7 +108,67 @@ def test_anything_but_two_batches_of_the_size_is_refused(loss, batch):
 
 
 def test_as_published_the_loss_has_the_authors_settings():
-    loss = build_loss(Images(as_published=True, margin=9.0, lam=3.0))
+    loss = Images(as_published=True, margin=9.0, lam=3.0).build_loss(10)
     assert isinstance(loss, AuthorsImageLoss) and len(loss.u) == 64
     assert (loss.margin, loss.lam, loss.gamma, loss.iterations) == (5.0, 0.01, 10.0, 30)
     assert loss.form == "images"
+
+
+# ------------------------------------------------------------------------------ shapes
+
+
+def shapes_by_loops(a, labels, lam, margin=2.0, positive=1.0, gamma=1.5, iterations=60):
+    """Loss and weights of a batch that meets itself, with the kernel exp(+lam C)."""
+    n = len(a)
+    error = [[0.0] * n for _ in range(n)]
+    for i in range(n):
+        for j in range(n):
+            distance = math.dist(a[i], a[j])
+            same = labels[i] == labels[j]
+            error[i][j] = max(0.0, distance - positive if same else margin - distance) ** 2
+    kernel = [[math.exp(lam * math.exp(-gamma * g)) for g in row] for row in error]
+    u = [1 / n] * n
+    for _ in range(iterations):
+        v = [1 / n / sum(kernel[i][j] * u[i] for i in range(n)) for j in range(n)]
+        u = [1 / n / sum(kernel[i][j] * v[j] for j in range(n)) for i in range(n)]
+    weights = [[u[i] * kernel[i][j] * v[j] for j in range(n)] for i in range(n)]
+    return sum(weights[i][j] * error[i][j] for i in range(n) for j in range(n)), weights
+
+
+@pytest.mark.parametrize("lam", [0.01, 1.0, 5.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_shape_loss_is_that_of_loops_with_self_pairs_and_the_sign_reversed(seed, lam):
+    a = batches(seed)["embeddings"]
+    loss = AuthorsShapeLoss(2.0, 1.0, lam, 1.5, 60).double()
+    value, weights = shapes_by_loops(a.tolist(), LABELS.tolist(), lam)
+    assert loss(a, LABELS).item() == pytest.approx(value, rel=1e-9)
+    torch.testing.assert_close(loss.plan(a, LABELS), torch.tensor(weights, dtype=torch.float64))
+    assert loss.plan(a, LABELS).diagonal().min() > 0
+
+
+def test_with_the_sign_reversed_easy_pairs_weigh_more_than_hard_ones():
+    a, right = batches(0)["embeddings"], BatchwiseOTLoss(2.0, 5.0, 1.5, form="shapes", positive_margin=1.0)  # fmt: skip
+    wrong = AuthorsShapeLoss(2.0, 1.0, 5.0, 1.5, 50).double()
+    error, same, _ = right._pairs(a, LABELS, None, None, None)
+    off = ~torch.eye(N, dtype=torch.bool)
+    hard = error[off] > error[off].median()
+    assert right.plan(a, LABELS)[off][hard].mean() > right.plan(a, LABELS)[off][~hard].mean()
+    assert wrong.plan(a, LABELS)[off][hard].mean() < wrong.plan(a, LABELS)[off][~hard].mean()
+
+
+def test_no_gradient_passes_through_the_plan_of_the_shape_loss():
+    a = batches(1)["embeddings"].requires_grad_()
+    loss = AuthorsShapeLoss(2.0, 1.0, 5.0, 1.5, 20).double()
+    loss(a, LABELS).backward()
+    plan, frozen = loss.plan(a, LABELS), a.detach().clone().requires_grad_()
+    error, *_ = loss._pairs(frozen, LABELS, None, None, None)
+    (plan * error).sum().backward()
+    torch.testing.assert_close(a.grad, frozen.grad)
+
+
+def test_as_published_on_shapes_the_loss_has_the_authors_settings_and_a_classifier_beside_it():
+    settings = Shapes(preset="short", as_published=True, margin=3.0, lam=10.0)
+    loss = settings.build_loss(10)
+    assert isinstance(loss, JointLoss) and isinstance(loss.pairs, AuthorsShapeLoss)
+    assert (loss.pairs.margin, loss.pairs.positive_margin, loss.pairs.lam) == (8.0, 6.0, 0.01)
+    assert loss.weight == 1.0 and settings.steered_by == "map" and settings.batch_size == 20

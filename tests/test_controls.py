@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bwot import AllPairsLoss, BatchwiseOTLoss, PairwiseLoss, sinkhorn
-from bwot.controls import ActiveLoss, ClassifierLoss, RowSoftmaxLoss, SoftmaxLoss
+from bwot.controls import ActiveLoss, ClassifierLoss, JointLoss, RowSoftmaxLoss, SoftmaxLoss
 
 HARD = [ActiveLoss, SoftmaxLoss, RowSoftmaxLoss]
 
@@ -211,3 +211,24 @@ class TestClassifier:
     def test_looks_at_no_pairs(self, unchecked):
         with pytest.raises(ValueError, match="looks at no pairs"):
             ClassifierLoss(1, 2)(torch.ones(2, 1), torch.tensor([0, 1]), (1, 2, 3, 4))
+
+
+# ------------------------------------------------------------------------------ a classifier beside the pairs
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_joint_loss_is_the_weighted_sum_and_trains_the_classifier(alone):
+    batches = two_batches(6, 6)
+    if alone:
+        del batches["ref_emb"], batches["ref_labels"]
+    classifier, pairs = ClassifierLoss(4, 3).double(), BatchwiseOTLoss(2.0)
+    value = JointLoss(pairs, classifier, 0.2)(**batches)
+    assert value.item() == pytest.approx((pairs(**batches) + 0.2 * classifier(**batches)).item())
+    value.backward()
+    assert classifier.classifier.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, math.nan])
+def test_a_joint_loss_without_weight_is_refused(weight):
+    with pytest.raises(ValueError, match="weight must be positive"):
+        JointLoss(BatchwiseOTLoss(), ClassifierLoss(4, 3), weight)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from bwot.experiments import Images, build_loss, build_network, grid
+from bwot.experiments import Images, grid
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_a_number_is_the_same_setting_with_and_without_a_point(untyped, name):
 
 
 def test_the_grid_fills_in_what_the_preset_says():
-    runs = grid("short", ["pairwise", "bwot"], lam=5.0, epochs=None)
+    runs = grid(Images, "short", ["pairwise", "bwot"], lam=5.0, epochs=None)
     assert [(each.loss, each.seed) for each in runs] == [
         (loss, seed) for loss in ("pairwise", "bwot") for seed in (0, 1, 2)
     ]
     assert {(each.preset, each.epochs, each.lam) for each in runs} == {("short", 10, 5.0)}
-    assert [each.seed for each in grid("quick", ("bwot",), [7])] == [7]
+    assert [each.seed for each in grid(Images, "quick", ("bwot",), [7])] == [7]
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,15 @@ def test_the_grid_fills_in_what_the_preset_says():
 )
 def test_a_grid_that_cannot_be_is_refused(arguments, given, message):
     with pytest.raises(ValueError, match=message):
-        inspect.unwrap(grid)(*arguments, **given)  # as a notebook calls it, without checks of types
+        inspect.unwrap(grid)(
+            Images, *arguments, **given
+        )  # as a notebook calls it, without checks of types
 
 
 def test_every_loss_starts_from_the_same_network_at_a_seed():
     def start(**settings):
         return torch.cat(
-            [p.flatten() for p in build_network(Images(**settings), 1, 8).parameters()]
+            [p.flatten() for p in Images(**settings).build_network((1, 8, 8)).parameters()]
         )
 
     assert torch.equal(start(loss="bwot"), start(loss="pairwise"))
@@ -93,14 +95,14 @@ def test_a_zero_line_is_not_trained_whatever_is_asked(loss):
 
 def test_pixels_are_their_own_embedding():
     images = torch.rand(3, 1, 8, 8)
-    network = build_network(Images(loss="pixels"), 1, 8)
+    network = Images(loss="pixels").build_network((1, 8, 8))
     assert torch.equal(network(images), images.reshape(3, 64)) and not list(network.parameters())
 
 
 def test_the_untrained_network_is_the_one_that_others_start_from():
     images = torch.rand(3, 1, 8, 8)
     ours, theirs = (
-        build_network(Images(loss=loss, seed=2), 1, 8) for loss in ("untrained", "bwot")
+        Images(loss=loss, seed=2).build_network((1, 8, 8)) for loss in ("untrained", "bwot")
     )
     assert torch.equal(ours(images), theirs(images))
 
@@ -131,9 +133,9 @@ def test_quirks_that_cannot_be_are_refused(untyped, given, message):
 def test_a_classifier_starts_from_the_seed_alone():
     def start(seed):
         torch.manual_seed(seed + 10)
-        return build_loss(Images(loss="cross-entropy", seed=seed)).classifier.weight
+        return Images(loss="cross-entropy", seed=seed).build_loss(10).classifier.weight
 
     assert start(0).shape == (10, 256)
     torch.manual_seed(99)
-    assert torch.equal(start(0), build_loss(Images(loss="cross-entropy")).classifier.weight)
+    assert torch.equal(start(0), Images(loss="cross-entropy").build_loss(10).classifier.weight)
     assert not torch.equal(start(0), start(1))

@@ -14,7 +14,7 @@ import torch
 
 from bwot import experiments, runs
 from bwot.__main__ import _parser, main
-from bwot.experiments import Images
+from bwot.experiments import Images, Shapes
 from bwot.records import read_record
 
 QUICK = "run images --preset quick --loss pairwise --seed 3 --epochs 1".split()
@@ -50,7 +50,7 @@ def asked(monkeypatch, make_record):
     [
         ([], "COMMAND"),
         (["fly"], "fly"),
-        (["run"], "experiment"),
+        (["run"], "EXPERIMENT"),
         (["run", "audio"], "audio"),
         (["run", "images", "--loss", "ot"], "ot"),
         (["run", "images", "--preset", "fast"], "fast"),
@@ -97,11 +97,16 @@ def test_an_accelerator_that_is_not_there_is_named(capsys):
     assert "device cuda needs a GPU" in capsys.readouterr().err
 
 
-def test_every_setting_is_an_option_of_its_type():
-    parser = _parser()
+def inside(parser, name):
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    options = {action.dest: action for action in commands.choices["run"]._actions}
-    for field in fields(Images):
+    return commands.choices[name]
+
+
+@pytest.mark.parametrize("kind", [Images, Shapes])
+def test_every_setting_is_an_option_of_its_type(kind):
+    parser = inside(inside(_parser(), "run"), kind.NAME)
+    options = {action.dest: action for action in parser._actions}
+    for field in fields(kind):
         assert field.name in options
         if field.type in (int, float):
             assert options[field.name].type is field.type
@@ -118,7 +123,7 @@ def test_options_become_settings(asked, capsys):
 
 def test_the_preset_gives_what_is_not_asked_for(asked):
     main(["run", "images"])
-    assert asked[0][0] == Images(epochs=experiments.PRESETS["quick"]["epochs"])
+    assert asked[0][0] == Images(epochs=Images.PRESETS["quick"]["epochs"])
 
 
 # ------------------------------------------------------------------------------ runs

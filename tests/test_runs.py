@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from bwot import experiments, metrics, provenance, standins, training
+from bwot import accuracy, experiments, metrics, provenance, standins, training
 from bwot import runs as bwot_runs
 from bwot.data import mnist
 from bwot.data.images import Split
-from bwot.experiments import Images, build_network
+from bwot.data.sampling import batch_pairs
+from bwot.experiments import Images
 from bwot.records import read_record, unpack, validate, write_record
 from bwot.runs import cache_key, run, staleness
 
@@ -41,7 +42,7 @@ def small(runs, monkeypatch):
         train=Split(digits.train.images[:256], digits.train.labels[:256]),
         test=Split(digits.test.images[:60], digits.test.labels[:60]),
     )
-    monkeypatch.setattr(bwot_runs, "load_data", lambda settings, data_dir=None: few)
+    monkeypatch.setattr(Images, "load_data", lambda settings, data_dir=None: few)
     monkeypatch.setattr(bwot_runs, "replay", lambda settings: list(REPLAY))
     return few
 
@@ -55,14 +56,14 @@ def finished(tmp_path_factory):
         data = small.__wrapped__(root, patched)
         torch.manual_seed(1)
         before = torch.get_rng_state()
-        fitted_on, svc_accuracy = [], metrics.svc_accuracy
+        fitted_on, svc_accuracy = [], accuracy.svc_accuracy
 
         def watched(train, *others):
             fitted_on.append(len(train))
             return svc_accuracy(train, *others)
 
         patched.setattr(bwot_runs, "SVC_SAMPLES", 100)
-        patched.setattr(metrics, "svc_accuracy", watched)
+        patched.setattr(accuracy, "svc_accuracy", watched)
         record = run(Images(epochs=2))
         assert torch.equal(torch.get_rng_state(), before)
     return record, root / record.provenance["key"], data, fitted_on
@@ -159,7 +160,7 @@ def change(path, old, new):
 @pytest.mark.parametrize(
     "module, old, new",
     [
-        ("losses.py", "TINY = 1e-12", "# a comment\n\n\nTINY = 1e-12  # and another"),
+        ("pairs.py", "TINY = 1e-12", "# a comment\n\n\nTINY = 1e-12  # and another"),
         ("controls.py", '"""The plain mean', '"""Some other words on the plain mean'),
         ("training.py", '"""Factor on the learning rate', '"""What the rate is multiplied by'),
         ("experiments.py", '"""The experiments:', '"""All experiments:'),
@@ -175,7 +176,7 @@ def test_documentation_is_no_part_of_the_key(copied, module, old, new):
 @pytest.mark.parametrize(
     "module, old, new",
     [
-        ("losses.py", "TINY = 1e-12", "TINY = 1e-11"),
+        ("pairs.py", "TINY = 1e-12", "TINY = 1e-11"),
         ("data/sampling.py", "batch_size // 2", "batch_size // 4"),
         ("training.py", "momentum: float = 0.9", "momentum: float = 0.8"),
     ],
@@ -324,10 +325,10 @@ def test_a_killed_run_keeps_its_seconds(small, monkeypatch):
         if row["epoch"] == 1:
             raise Killed
 
-    saved = training._save
+    saved = training.save_checkpoint
     monkeypatch.setattr(
         training,
-        "_save",
+        "save_checkpoint",
         lambda path, parts, history: saved(
             path, parts, [row | {"seconds": 1000.0} for row in history]
         ),
@@ -343,7 +344,7 @@ def test_a_killed_run_keeps_its_seconds(small, monkeypatch):
 def test_a_diverged_run_is_recorded_and_not_repeated(small, runs, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("BWOT_RUNS", str(runs))
-    monkeypatch.setattr(bwot_runs, "load_data", lambda settings, data_dir=None: small)
+    monkeypatch.setattr(Images, "load_data", lambda settings, data_dir=None: small)
     settings = Images(epochs=2, loss="pairwise", learning_rate=1e6)  # its replay diverges too
     record = run(settings)
     validate(record)
@@ -438,8 +439,8 @@ def test_the_replay_has_twenty_losses_and_is_the_same_each_time():
     torch.manual_seed(2)
     assert bwot_runs.replay(settings) == first and len(first) == 20
     data = standins.digits().train
-    start = build_network(settings, 1, 8)
-    a, b = bwot_runs.batch_pairs(1152, 128, 0, 1)[0]
+    start = settings.build_network((1, 8, 8))
+    a, b = batch_pairs(1152, 128, 0, 1)[0]
     x, y = (start(data.images[half].float() / 255) for half in (a, b))
     squared = (x - y).square().sum(1)
     same = data.labels[a] == data.labels[b]
@@ -471,7 +472,7 @@ def test_the_replay_notices_what_changes_training(monkeypatch, other):
 def test_every_kind_of_run_leaves_a_valid_record_that_is_not_stale(small, runs, monkeypatch, given):
     monkeypatch.undo()
     monkeypatch.setenv("BWOT_RUNS", str(runs))
-    monkeypatch.setattr(bwot_runs, "load_data", lambda settings, data_dir=None: small)
+    monkeypatch.setattr(Images, "load_data", lambda settings, data_dir=None: small)
     record = run(Images(**given))
     validate(record)
     assert record.status == "finished" and staleness(record) is None

@@ -1,5 +1,6 @@
 """The re-run as a graph: what it would do, what it refuses, and what a failing notebook leaves standing."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import nbformat
 import pytest
 
-from bwot.experiments import LOSSES, PRESETS
+from bwot.experiments import LOSSES, Images
 from bwot.paths import PROJECT
 
 
@@ -28,7 +29,7 @@ def test_a_dry_run_of_the_real_thing_names_every_run_and_says_how_long(tmp_path)
     told = done.stdout + done.stderr
     for loss in LOSSES:
         assert f"{results}/cifar10/tuning/{loss}.json" in told
-        for seed in PRESETS["short"]["seeds"]:
+        for seed in Images.PRESETS["short"]["seeds"]:
             for way in ("", "tuned/"):
                 assert f"{results}/mnist/{way}{loss}-seed{seed}.json" in told
     assert "core-hours" in told and "GB" in told
@@ -58,15 +59,37 @@ def test_one_data_set_of_another_variant_can_be_asked_for(tmp_path):
     assert refused.returncode != 0 and "mnist, cifar10" in refused.stdout + refused.stderr
 
 
-def test_a_failing_notebook_stops_no_other_and_is_kept(tmp_path):
+def copy_of_the_project(folder):
     for name in ("bwot", "book", "notebooks"):
         shutil.copytree(
             PROJECT / name,
-            tmp_path / name,
+            folder / name,
             ignore=shutil.ignore_patterns("__pycache__", "_build", "executed"),
         )
     for name in ("Snakefile", "_config.yml", "_toc.yml"):
-        shutil.copy(PROJECT / name, tmp_path)
+        shutil.copy(PROJECT / name, folder)
+
+
+def test_a_stale_record_fails_the_build_and_its_pages_are_named(tmp_path):
+    copy_of_the_project(tmp_path)
+    results = tmp_path / "book" / "results"
+    for path in results.rglob("*-seed*.json"):  # a replay of each would take a minute
+        if path != results / "mnist" / "bwot-seed0.json":
+            path.unlink()
+    record = json.loads((results / "mnist" / "bwot-seed0.json").read_text())
+    record["replay"][7] *= 1.1
+    (results / "mnist" / "bwot-seed0.json").write_text(json.dumps(record))
+    done = snakemake("runs/report.ok", cwd=tmp_path)
+    assert done.returncode != 0 and not (tmp_path / "runs" / "report.ok").exists()
+    said = next(line for line in done.stderr.splitlines() if "is stale" in line)
+    assert "book/index.md, book/pages/mnist.ipynb" in said.replace("book/deviations.md, ", "")
+    assert "book/results/mnist/bwot-seed0.json is stale: its replay starts" in said
+    planned = snakemake("-n", "book", cwd=tmp_path)
+    assert "rule report:" in planned.stdout + planned.stderr  # no book before it
+
+
+def test_a_failing_notebook_stops_no_other_and_is_kept(tmp_path):
+    copy_of_the_project(tmp_path)
     for name, source in (("hard_samples", "1 / 0"), ("images", "print(preset)")):
         path = tmp_path / "notebooks" / f"{name}.ipynb"
         notebook = nbformat.read(path, as_version=4)

@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from bwot import training
-from bwot.controls import AllPairsLoss, PairwiseLoss
+from bwot import checkpoints, training
+from bwot.checkpoints import CheckpointError
+from bwot.controls import AllPairsLoss, ClassifierLoss, JointLoss, PairwiseLoss
 from bwot.data.images import Split
-from bwot.data.sampling import batch_pairs
+from bwot.data.sampling import batch_pairs, single_batches
 from bwot.losses import BatchwiseOTLoss, NonFiniteError
-from bwot.training import CheckpointError, DivergedError, Schedule, diagnose, embed, fit
+from bwot.training import DivergedError, Schedule, diagnose, embed, fit
 
-SCHEDULE = Schedule(epochs=3, learning_rate=0.05, batch_size=16)
+SCHEDULE = Schedule(epochs=3, learning_rate=0.05)
 STEPS = 3  # an epoch of 48 images
 LOSSES = {
     "bwot": BatchwiseOTLoss(margin=2.0, iterations=8),
@@ -50,7 +52,8 @@ def train_one(train, loss="bwot", seed=0, net=None, schedule=SCHEDULE, **options
     options = {
         "after_epoch": lambda epoch: {"map": embed(net, train.images).sum().item()}
     } | options
-    return net, fit(net, module, train, schedule, seed, **options)
+    batches = partial(batch_pairs, len(train.labels), 16, seed)
+    return net, fit(net, module, train, schedule, batches, **options)
 
 
 def weights(net):
@@ -273,7 +276,7 @@ def test_embeddings_that_are_not_finite_are_refused(train, bad):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_rate_that_is_too_high_ends_as_diverged(train, loss):
-    schedule = Schedule(epochs=3, learning_rate=1e12, batch_size=16)
+    schedule = Schedule(epochs=3, learning_rate=1e12)
     with pytest.raises(
         DivergedError, match=r"at epoch 1, step [123]: lower the learning rate"
     ) as e:
@@ -291,7 +294,7 @@ def test_the_step_whose_loss_is_not_finite_is_named(train, tmp_path, bad, step):
         train_one(train, loss, checkpoint=path)
     assert caught.value.where == f"epoch 2, step {step}" and loss.calls == STEPS + step
     assert [row["epoch"] for row in caught.value.history] == [0, 1]
-    assert training.load_checkpoint(path)["history"] == caught.value.history
+    assert checkpoints.load_checkpoint(path)["history"] == caught.value.history
 
 
 def test_a_step_that_is_one_too_far_at_the_end_of_an_epoch_counts_as_diverged(train):
@@ -550,7 +553,7 @@ def test_looking_at_a_loss_leaves_its_memory_alone(train):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_normalised_gradient_is_as_long_as_that_of_the_all_pairs_mean(train, loss):
-    schedule = Schedule(epochs=1, learning_rate=0.05, momentum=0.0, batch_size=16, normalise_gradient=True)  # fmt: skip
+    schedule = Schedule(epochs=1, learning_rate=0.05, momentum=0.0, normalise_gradient=True)  # fmt: skip
     net, _ = train_one(train, loss, seed=2, schedule=schedule)
     reference = network()
     for first, second in batch_pairs(48, 16, 2, 1):
@@ -572,6 +575,85 @@ def test_a_normalised_gradient_is_as_long_as_that_of_the_all_pairs_mean(train, l
 def test_a_loss_without_a_gradient_is_left_as_it_is(train):
     flat = LOSSES["allpairs"].__class__(margin=2.0)
     flat.forward = lambda **batches: 0.0 * batches["embeddings"].sum() + 0.0 * batches["ref_emb"].sum()  # fmt: skip
-    schedule = Schedule(epochs=1, learning_rate=0.05, batch_size=16, normalise_gradient=True)
+    schedule = Schedule(epochs=1, learning_rate=0.05, normalise_gradient=True)
     net, _ = train_one(train, flat, schedule=schedule)
     assert torch.equal(weights(net), weights(network()))
+
+
+# ------------------------------------------------------------------------------ one batch, and a rate that a score steers
+
+
+def test_one_batch_a_step_meets_itself(train):
+    seen = []
+
+    class Watching(nn.Module):
+        def forward(self, **batches):
+            seen.append(batches)
+            return LOSSES["allpairs"](**batches)
+
+    net = network()
+    steps = partial(single_batches, len(train.labels), 12, 0)
+    fit(net, Watching(), train, Schedule(epochs=1, learning_rate=0.01), steps, lambda epoch: {})
+    assert len(seen) == 4 and all(each.keys() == {"embeddings", "labels"} for each in seen)
+    assert all(len(each["labels"]) == 12 for each in seen)
+    assert [each["labels"].tolist() for each in seen] == train.labels[steps(1)[:, 0]].tolist()
+
+
+def test_one_batch_a_step_is_diagnosed_without_self_pairs(train):
+    steps = single_batches(48, 12, 0, 0)
+    found = diagnose(network(), AllPairsLoss(margin=2.0), train, steps)
+    labels = [train.labels[index[0]] for index in steps]
+    positives = [((each[:, None] == each).sum() - 12).item() / (12 * 11) for each in labels]
+    assert found["mass_on_positives"] == pytest.approx(np.mean(positives))
+    assert found["gradient_ratio"] == pytest.approx(1.0)
+
+
+def test_a_joint_loss_is_diagnosed_as_its_pair_loss(train):
+    steps, pairs = single_batches(48, 12, 0, 0), BatchwiseOTLoss(margin=2.0)
+    joint = JointLoss(pairs, ClassifierLoss(4, 4), 1.0)
+    assert diagnose(network(), joint, train, steps) == diagnose(network(), pairs, train, steps)
+
+
+def rates(scores, factor=0.5):
+    """The rates of the epochs from 1 on, of the authors' main loop written as one (mvcnn_optimal_transport.py)."""
+    rate, count, best_so_far, found = 1.0, 0, [], []
+    for score in [*scores, None]:
+        found.append(max(rate * factor ** (count // 2), 1e-7))
+        if score is None:
+            return found
+        best_so_far.append(score)
+        if len(best_so_far) > 3 and max(best_so_far[-3:]) < max(best_so_far[:-3]):
+            count += 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_rate_falls_when_the_score_that_steers_it_stands_still_twice(seed):
+    scores = np.random.default_rng(seed).random(30).round(2).tolist()
+    schedule = Schedule(epochs=30, learning_rate=1.0, decay=0.5, steered_by="validation_map")
+    history = [{"epoch": 0, "validation_map": 9.0}]  # the untrained network does not count
+    history += [{"epoch": i, "validation_map": score} for i, score in enumerate(scores, 1)]
+    found = [schedule.rate(epoch, history[:epoch]) for epoch in range(1, 32)]
+    assert found == pytest.approx(rates(scores)) and found[-1] < 1.0
+
+
+def test_a_steered_run_that_was_killed_goes_on_with_the_rate_it_had(train, tmp_path):
+    schedule = Schedule(epochs=7, learning_rate=0.05, decay=0.5, steered_by="map")
+
+    def run(scores, **options):
+        return train_one(train, schedule=schedule, after_epoch=lambda e: {"map": scores[e]}, **options)[1]  # fmt: skip
+
+    scores = [0.1, 0.9, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1]
+    whole = run(scores)
+    with pytest.raises(Killed):
+        run(scores, checkpoint=tmp_path / "c.pt", report=stop_after(4))
+    again = run(scores, checkpoint=tmp_path / "c.pt")
+    assert without_seconds(again) == without_seconds(whole)
+    assert len({row["learning_rate"] for row in whole}) > 1
+
+
+def test_views_become_ink_on_nothing_and_features_stay():
+    white = torch.full((2, 3, 1, 4, 4), 255, dtype=torch.uint8)
+    assert training.as_input(white).abs().max() == 0
+    assert training.as_input(torch.zeros_like(white)).min() == 1
+    features = torch.randn(3, 7)
+    assert training.as_input(features) is features

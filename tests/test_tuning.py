@@ -3,14 +3,14 @@
 import json
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from bwot import standins, training, tuning
 from bwot.data.images import Split
-from bwot.experiments import PRESETS, ZERO_LINES, Images, build_loss, build_network
-from bwot.runs import schedule_of
+from bwot.experiments import Images
 from bwot.tuning import SEED, TuningError, halve, read_tuning, tune, write_tuning
 
 RATES, MARGINS = (0.005, 0.01, 0.02, 0.04), (2.0, 5.0, 12.5)
@@ -154,7 +154,7 @@ def few(tmp_path, monkeypatch):
         train=Split(digits.train.images[:384], digits.train.labels[:384]),
         validation=Split(digits.validation.images[:40], digits.validation.labels[:40]),
     )
-    monkeypatch.setattr(tuning, "load_data", lambda settings, data_dir=None: data)
+    monkeypatch.setattr(Images, "load_data", lambda settings, data_dir=None: data)
     monkeypatch.setattr(tuning, "RATES", (0.01, 0.04))
     monkeypatch.setattr(tuning, "MARGINS", (5.0, 5.0))
     return data
@@ -191,8 +191,9 @@ def test_a_cell_is_the_map_of_the_validation_part_after_its_epochs(few):
     found = tune(SETTINGS)
     for cell in found["grid"]:
         settings = Images(loss="allpairs", learning_rate=cell["learning_rate"], epochs=cell["epochs"])  # fmt: skip
-        network = build_network(replace(settings, seed=SEED), 1, 8)
-        training.fit(network, build_loss(settings), few.train, schedule_of(settings), SEED, lambda epoch: {})  # fmt: skip
+        network = replace(settings, seed=SEED).build_network((1, 8, 8))
+        training.fit(network, settings.build_loss(10), few.train, training.schedule_of(settings),
+                     partial(replace(settings, seed=SEED).batches, len(few.train.labels)), lambda epoch: {})  # fmt: skip
         embeddings = training.embed(network, few.validation.images).double()
         expected = map_by_loops(embeddings, few.validation.labels.tolist())
         assert cell["map"] == pytest.approx(expected, abs=1e-6)
@@ -205,7 +206,7 @@ def test_a_cell_is_the_map_of_the_validation_part_after_its_epochs(few):
 def test_the_test_part_chooses_nothing(few, monkeypatch):
     expected = tune(SETTINGS)
     nothing = Split(torch.zeros_like(few.test.images), few.test.labels.flip(0))
-    monkeypatch.setattr(tuning, "load_data", lambda *_: replace(few, test=nothing, sha256="f" * 64))
+    monkeypatch.setattr(Images, "load_data", lambda *_: replace(few, test=nothing, sha256="f" * 64))
     assert tune(SETTINGS) == expected
 
 
@@ -294,12 +295,12 @@ def test_a_point_that_diverged_in_the_second_stage_is_sound_in_the_first_when_as
 
 
 def test_a_rate_at_which_every_point_diverges_is_named(few, monkeypatch):
-    monkeypatch.setitem(PRESETS["quick"], "rates", (1e9,))
+    monkeypatch.setitem(Images.PRESETS["quick"], "rates", (1e9,))
     with pytest.raises(TuningError, match="diverged at all of 1 rates and margins"):
         tune(SETTINGS)
 
 
-@pytest.mark.parametrize("given", [*({"loss": loss} for loss in ZERO_LINES), {"as_published": True}], ids=str)  # fmt: skip
+@pytest.mark.parametrize("given", [*({"loss": loss} for loss in Images.ZERO_LINES), {"as_published": True}], ids=str)  # fmt: skip
 def test_what_has_no_rate_to_tune_is_refused(few, given):
     with pytest.raises(TuningError, match="there is no learning rate to tune"):
         tune(Images(**given))

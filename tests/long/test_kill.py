@@ -21,10 +21,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bwot import training
+from bwot import checkpoints
+from bwot.checkpoints import CheckpointError, load_checkpoint
 from bwot.metrics import retrieval_scores
 from bwot.records import read_record, validate
-from bwot.training import CheckpointError, load_checkpoint
 
 PROJECT = Path(__file__).parent.parent.parent
 CLOCK = {"seconds", "evaluation_seconds", "started", "peak_memory_mb"}
@@ -170,7 +170,9 @@ def test_a_damaged_checkpoint_is_refused_or_holds_what_it_held(tmp_path):
     net(torch.ones(1, 20)).sum().backward()
     optimiser.step()
     parts = {"network": net, "loss": torch.nn.Identity(), "optimiser": optimiser}
-    training._save(tmp_path / "whole.pt", parts, [{"epoch": 0, "loss": None, "map": 0.5}])
+    checkpoints.save_checkpoint(
+        tmp_path / "whole.pt", parts, [{"epoch": 0, "loss": None, "map": 0.5}]
+    )
     content, whole = (tmp_path / "whole.pt").read_bytes(), load_checkpoint(tmp_path / "whole.pt")
     chance, refused, path = random.Random(0), 0, tmp_path / "damaged.pt"
     for _ in range(3000):

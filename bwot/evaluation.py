@@ -1,0 +1,107 @@
+"""What is measured after an epoch: scores on the test set, diagnostics of the loss on training batches."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bwot import accuracy, metrics, training
+from bwot.controls import JointLoss
+from bwot.data.images import ImageSet, Split
+from bwot.data.sampling import stratified_subset
+from bwot.experiments import Experiment
+from bwot.published import PLOTTED_EPOCHS
+from bwot.records import pack, write_atomically
+
+SVC_SAMPLES = 10_000
+"""Training samples that the accuracy is fitted on. The authors fit it on all of them, which takes longer than to train."""
+DIAGNOSED_STEPS = 4
+RETRIEVAL = ("nn", "ft", "st", "e", "dcg", "map", "tied")
+ACCURACIES = ("accuracy", "class_accuracy", "head_accuracy")
+EMBEDDINGS = "embeddings.npz"
+
+
+def retrieval(network: nn.Module, part: Split, device: torch.device | str):
+    """Embeddings of a part, on the CPU, and the scores of every sample as a query among the others."""
+    embeddings = training.embed(network, part.images.to(device)).cpu()
+    labels = part.labels
+    return embeddings, metrics.score_embeddings(
+        embeddings, embeddings, labels, labels, exclude_self=True
+    )
+
+
+def evaluator(
+    settings: Experiment,
+    network: nn.Module,
+    loss: nn.Module,
+    train: Split,
+    data: ImageSet,
+    folder: Path,
+) -> Callable[[int], dict]:
+    """What :func:`bwot.training.fit` calls after each epoch; the last one's embeddings are kept in ``folder``."""
+    device = train.images.device
+    steps = settings.batches(len(train.labels), 0)[:DIAGNOSED_STEPS].to(device)
+    fitted = stratified_subset(data.train.labels, min(SVC_SAMPLES, len(data.train.labels)), seed=0)
+    known = bool(torch.isin(data.test.labels, data.train.labels).all())
+    steered = training.schedule_of(settings).steered_by == "validation_map"
+
+    def evaluate(epoch: int) -> dict:
+        start = time.perf_counter()
+        embeddings, scores = retrieval(network, data.test, device)
+        row = {name: getattr(scores, name) for name in RETRIEVAL}
+        if steered:
+            row["validation_map"] = retrieval(network, data.validation, device)[1].map
+        if epoch == settings.epochs:
+            keep(folder, embeddings, data.test.labels, scores)
+        if known and (epoch == settings.epochs or epoch in PLOTTED_EPOCHS):
+            fit = training.embed(network, train.images[fitted.to(device)]).cpu()
+            guessed = accuracy.svc_predictions(fit, data.train.labels[fitted], embeddings)
+            found = accuracy.classification_scores(guessed, data.test.labels, len(data.classes))
+            row |= {"accuracy": found.instance, "class_accuracy": found.class_average}
+        if known and isinstance(loss, JointLoss):
+            row["head_accuracy"] = _head_accuracy(loss.classifier, embeddings, data.test.labels)
+        if settings.epochs:
+            row |= training.diagnose(network, loss, train, steps)
+        row["evaluation_seconds"] = time.perf_counter() - start
+        return row
+
+    return evaluate
+
+
+@torch.no_grad()
+def _head_accuracy(classifier, embeddings, labels):
+    """Share of the samples whose class the softmax head ranks first."""
+    weight = classifier.classifier.weight
+    guessed = classifier.classifier(embeddings.to(weight.device)).argmax(1).cpu()
+    return (guessed == labels).double().mean().item()
+
+
+def keep(folder: Path, embeddings, labels, scores) -> None:
+    """The embeddings of the last epoch and each query's average precision, in a file."""
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        ids=np.arange(len(embeddings)),
+        labels=labels.numpy(),
+        embeddings=embeddings.numpy(),
+        average_precision=scores.average_precision.numpy(),
+    )
+    write_atomically(folder / EMBEDDINGS, stream.getvalue())
+
+
+def final(network: nn.Module, row: dict, train: Split, data: ImageSet, folder: Path) -> dict:
+    """The scores of the last row of the history, and the average precision of each query from the last evaluation's file."""
+    if not (folder / EMBEDDINGS).exists():  # deleted since, beside a checkpoint of the last epoch
+        embeddings, scores = retrieval(network, data.test, train.images.device)
+        keep(folder, embeddings, data.test.labels, scores)
+    with np.load(folder / EMBEDDINGS) as kept:
+        average_precision = kept["average_precision"]
+    names = [name for name in (*RETRIEVAL, *ACCURACIES) if name in row]
+    return {
+        "scores": {name: row[name] for name in names},
+        "per_query_ap": pack(average_precision),
+    }

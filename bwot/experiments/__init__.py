@@ -1,0 +1,18 @@
+"""The experiments of the paper: frozen settings that know their data, network, loss and batches."""
+
+from bwot.experiments.images import Images
+from bwot.experiments.plan import EXPERIMENTS, campaign, experiment_of, grid, settings_of
+from bwot.experiments.settings import LOSSES, Experiment
+from bwot.experiments.shapes import Shapes
+
+__all__ = [
+    "EXPERIMENTS",
+    "LOSSES",
+    "Experiment",
+    "Images",
+    "Shapes",
+    "campaign",
+    "experiment_of",
+    "grid",
+    "settings_of",
+]
