@@ -68,6 +68,7 @@ class Worker:
         """Peak resident memory of a call above what was resident before it; Linux alone can say."""
         inputs = self.family.prepare(self.case, self.pool[next(self.order)])
         self.family.methods[name].call(inputs)
+        self.family.release()
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # pages kept for reuse would hide the peak
         Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")

@@ -94,7 +94,7 @@ class BatchwiseOTLoss(PairLoss):
         self._warned = self._warned_of_gradient = False
 
     def forward(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
-        """The loss; arguments and errors as in :meth:`PairLoss.forward`.
+        """The loss; arguments and errors as in :meth:`bwot.pairs.PairLoss.forward`.
 
         On a CPU with numba it is compiled, with the same value and gradient as the plain path.
         """

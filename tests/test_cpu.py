@@ -134,6 +134,39 @@ def test_second_derivatives_are_refused():
         torch.autograd.grad(value, first, create_graph=True)
 
 
+def test_the_exact_gradient_of_many_samples_in_float32_is_that_in_float64():
+    """Column sums of thousands of float32 numbers are off by more than the system for the adjoint bears."""
+    points = torch.randn(2, 2048, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))  # fmt: skip
+    points = list(torch.nn.functional.normalize(points, dim=-1))
+    labels = [torch.arange(2048) % 16] * 2
+    loss = BatchwiseOTLoss(2.0, iterations=100, plan_gradient="exact")
+    loss._warned_of_gradient = True  # the marginal error in float32; not the residual
+    right = value_and_gradients(loss, points, labels)
+    found = value_and_gradients(loss, [each.float() for each in points], labels)
+    for one, other in zip(found, right, strict=True):
+        assert (one - other).abs().max() <= 1e-4 * other.abs().max()
+
+
+def test_memory_is_kept_for_the_next_call_and_given_back_when_asked():
+    points, labels = two_batches(9, 7, torch.float32)
+    compiled_loss.release_memory()
+    value_and_gradients(BatchwiseOTLoss(1.3), points, labels)
+    kept = compiled_loss._kept.memory
+    assert len(kept) == 2 * 9 * 7 * 4  # two matrices
+    value_and_gradients(BatchwiseOTLoss(1.3), points, labels)
+    assert compiled_loss._kept.memory is kept
+    compiled_loss.release_memory()
+    assert not hasattr(compiled_loss._kept, "memory")
+
+
+def test_more_than_a_limit_is_not_kept(monkeypatch):
+    points, labels = two_batches(9, 7, torch.float32)
+    compiled_loss.release_memory()
+    monkeypatch.setattr(compiled_loss, "KEPT_BYTES", 100)
+    value_and_gradients(BatchwiseOTLoss(1.3), points, labels)
+    assert not hasattr(compiled_loss._kept, "memory")
+
+
 def test_what_stands_twice_stands_alike():
     """The compiled functions cannot import from the plain path, which stands on the same floor or above."""
     assert compiled_pairs.TINY == pairs.TINY

@@ -679,7 +679,7 @@ def test_the_settings_of_a_torch_network_follow_weights_and_structure():
 @pytest.fixture
 def models():
     """torchvision's networks, also where its import needs help."""
-    return imagenet._torchvision().models
+    return imagenet.torchvision_package().models
 
 
 @pytest.mark.parametrize("name, length", [("resnet50", 2048), ("alexnet", 4096), ("vgg11", 4096)])

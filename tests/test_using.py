@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from bwot import AllPairsLoss, BatchwiseOTLoss
 from bwot.comparison import of_loss, summarise
+from bwot.features.imagenet import torchvision_package
 from bwot.losses import squared_distances
 from bwot.paths import PROJECT
 from bwot.records import read_record
@@ -26,6 +27,12 @@ LIGHTNING_SAYS = (  # about itself and its own settings
 )
 PLAIN = {"accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False,
          "enable_progress_bar": False, "enable_model_summary": False}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def importable():
+    """Lightning imports torchvision where it is installed; beside some builds of torch that fails without help."""
+    torchvision_package()
 
 
 def python_blocks(text):

@@ -110,6 +110,11 @@ _LIMITS = {
 """What :func:`bwot.cpu.adjoint.adjoint` takes; as in :mod:`bwot.implicit`."""
 
 
+def release_memory() -> None:
+    """Give back what this thread keeps for the next call."""
+    _kept.__dict__.clear()
+
+
 class _Slope(NamedTuple):
     """Derivatives of the loss in the squared distances, their sums, and a factor of them all."""
 
@@ -120,14 +125,13 @@ class _Slope(NamedTuple):
 
 
 class _Scaled(NamedTuple):
-    """The plan ``u_i density_ij v_j``, its marginals and the sums of its columns; the marginal error where it is known already."""
+    """The plan ``u_i density_ij v_j``, its marginals; the marginal error where it is known already."""
 
     density: np.ndarray
     u: np.ndarray
     v: np.ndarray
     p: np.ndarray
     q: np.ndarray
-    columns: np.ndarray
     error: float = 0.0
     iterations: int = 0
 
@@ -168,7 +172,7 @@ def _solved(pairs, memory, terms):
         if terms.plan_gradient == "exact":
             from bwot.cpu.adjoint import adjoint  # compiled where it is needed
 
-            residual = adjoint(pairs, squared, form, settings, square, *plan[:3], plan.p, plan.columns,
+            residual = adjoint(pairs, squared, form, settings, square, *plan[:3],
                                _LIMITS[kind], rows, alpha, beta)  # fmt: skip
         loss, off = slopes(pairs, squared, form, settings, square, steepness, alpha, beta, bool(losses),
                            *plan[:5], rows, down, across, matrix)  # fmt: skip
@@ -188,7 +192,7 @@ def _plan(step, terms):
             return finite, None
         v = np.empty((2, m), kind)
         if scalings(density, terms.iterations, limits, p, q, u, v):
-            return True, _Scaled(density, u, v[0], p, q, v[0] * v[1], 0.0, terms.iterations)
+            return True, _Scaled(density, u, v[0], p, q, 0.0, terms.iterations)
         step = (step[0], False, *step[2:])
     finite, some = costs(*step)
     if not (finite and some):
@@ -200,7 +204,7 @@ def _plan(step, terms):
         return False, None
     plan = plan.numpy()
     p, q = plan.sum(1), plan.sum(0)
-    return True, _Scaled(plan, np.ones_like(p), np.ones_like(q), p, q, q, errors[0], steps[0])
+    return True, _Scaled(plan, np.ones_like(p), np.ones_like(q), p, q, errors[0], steps[0])
 
 
 def _gradients(points, slope, wanted):

@@ -17,7 +17,7 @@ from bwot.heads import SHAPE_HEADS, MetricHead
 from bwot.published import SHAPE_SETTINGS
 
 _GRID = {
-    "rates": (0.0025, 0.005, 0.01, 0.02),
+    "rates": (0.000625, 0.00125, 0.0025, 0.005),
     "margins": (3.2, 8.0, 20.0),
     "tuning_epochs": (5, 20),
 }
@@ -40,7 +40,7 @@ class Shapes(Experiment):
             "epochs": 4,
             "seeds": (0, 1),
             "data": "procedural stand-ins, no download",
-            "rates": (0.0025, 0.005, 0.01),
+            "rates": (0.0025, 0.005),
             "margins": (8.0,),
             "tuning_epochs": (1, 2),
         },
@@ -59,6 +59,7 @@ class Shapes(Experiment):
 
     dataset: str = "modelnet10"
     epochs: int = 200
+    learning_rate: float = 0.001
     decay: float = 0.8
     batch_size: int = 20
     head: str = "small"

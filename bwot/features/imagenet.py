@@ -35,7 +35,7 @@ def pretrained(name: CNN, folder: str | Path | None = None) -> nn.Module:
     """
     weights = _weights(name, Path(folder or Path(torch.hub.get_dir()) / "checkpoints"))
     with torch.device("meta"):
-        network = getattr(_torchvision().models, name)()
+        network = getattr(torchvision_package().models, name)()
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), assign=True)
     return cut(network.requires_grad_(True), name)
 
@@ -56,7 +56,7 @@ def _weights(name, folder):
 
 
 def _published(name):
-    return _torchvision().models.get_model_weights(name)["IMAGENET1K_V1"].url
+    return torchvision_package().models.get_model_weights(name)["IMAGENET1K_V1"].url
 
 
 def _check(path, file):
@@ -70,7 +70,7 @@ def _check(path, file):
         )
 
 
-def _torchvision():
+def torchvision_package():
     """The package torchvision, also beside a torch for which its compiled operators were not built.
 
     Its import then fails at the operators for boxes in pictures, which nothing here uses: they are declared for it.
