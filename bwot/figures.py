@@ -48,6 +48,7 @@ SCORE_NAMES = {
 }  # fmt: skip
 HEAT = "viridis"
 WRONG = "#d55e00"
+MOST_POINTS = 60  # of a curve
 
 
 def theme() -> None:
@@ -180,6 +181,7 @@ def _curve(axis, records, score, loss):
     if not records:
         return
     epochs = [row["epoch"] for row in records[0].history if score in row and row["epoch"] > 0]
+    epochs = epochs[:: min(-1, -len(epochs) // MOST_POINTS)][::-1]  # the last among them
     values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
     values = np.array(
         [[np.nan if value is None else value for value in row] for row in values], dtype=float

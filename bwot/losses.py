@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bwot.batches import NonFiniteError, allowed_pairs, check_shapes, looks, nothing_mined
+from bwot.batches import NonFiniteError as NonFiniteError
+from bwot.batches import allowed_pairs, check_shapes, looks, nothing_mined
 from bwot.implicit import CONVERGED, ExactPlan, tell_of_residual
-from bwot.pairs import Form, PairLoss, squared_distances
+from bwot.pairs import Form, PairLoss
+from bwot.pairs import squared_distances as squared_distances
 from bwot.ranks import gather_batches
 from bwot.sinkhorn import check_settings, compiled_for, sinkhorn, tell_of_tol
-
-__all__ = ["BatchwiseOTLoss", "NonFiniteError", "PairLoss", "cost_of", "squared_distances"]
 
 PlanGradient = Literal["constant", "kernel", "exact"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bwot import evaluation, provenance, training
+from bwot import checkpoints, evaluation, provenance, training
 from bwot.batches import NonFiniteError
 from bwot.controls import JointLoss
 from bwot.data.images import Split
@@ -28,7 +28,8 @@ REPLAY_STEPS, EXPLODED = 20, 1e6
 _MODULES = (
     "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.general", "cpu.solver", "cpu.pairs", "cpu.adjoint", "cpu.loss", "gpu.kernels",
     "gpu.solver", "sinkhorn_torch", "sinkhorn", "implicit", "pairs", "losses", "controls", "authors", "published", "backbones", "heads", "metrics",
-    "accuracy", "data.images", "data.sampling", "checkpoints", "training", "experiments.settings", "evaluation", "runs",
+    "accuracy", "dice", "meshes", "families.parts", "families.chance", "families.furniture", "families.household", "families.outdoors",
+    "solids", "standins", "data.images", "data.sampling", "checkpoints", "training", "experiments.settings", "evaluation", "runs",
 )  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def trained_network(record: Record, data_dir: str | Path | None = None) -> nn.Mo
         _checkpoint(record).with_name("record.json").unlink()
         record = run(settings, data_dir)
     network = settings.build_network(tuple(record.dataset["image"]))
-    network.load_state_dict(training.load_checkpoint(_checkpoint(record))["network"])
+    network.load_state_dict(checkpoints.load_checkpoint(_checkpoint(record))["network"])
     return network
 
 

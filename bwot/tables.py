@@ -108,6 +108,8 @@ def scores_beside(records: Sequence[Record], as_published: Sequence[Record]) -> 
     """The batch-wise runs beside the numbers in the authors' README, with the verdict; a sentence where there are none."""
     dataset = records[0].settings["dataset"]
     theirs = {score: each for (name, score), each in SCORES.items() if name == dataset}
+    if records[0].dataset["variant"].startswith("stand-in"):
+        return "Numbers of stand-ins are not set beside the authors'."
     if not theirs:
         return "The authors give no number for this data set."
     rows = {}

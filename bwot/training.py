@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bwot.batches import NonFiniteError
 from bwot.checkpoints import restore, save_checkpoint
-from bwot.controls import AllPairsLoss, JointLoss
+from bwot.controls import AllPairsLoss, JointLoss, PairwiseLoss
 from bwot.data.images import Split
 from bwot.pairs import PairLoss, squared_distances
 from bwot.progress import progress
@@ -250,6 +250,8 @@ def diagnose(
 
 
 def _diagnose_step(network, loss, plain, batches):
+    if isinstance(loss, PairwiseLoss) and "ref_emb" not in batches:
+        batches = _halved(batches)  # as the loss itself does: its pairs are those of the halves
     weights = loss.plan(**batches)
     embeddings, labels = batches["embeddings"], batches["labels"]
     same = labels[:, None] == batches.get("ref_labels", labels)
@@ -261,6 +263,12 @@ def _diagnose_step(network, loss, plain, batches):
         (weights * active).sum().item(),
         norms[0] / max(norms[1], 1e-30),
     )
+
+
+def _halved(batches):
+    half = len(batches["labels"]) // 2
+    first, second = ({k: v[i * half : (i + 1) * half] for k, v in batches.items()} for i in (0, 1))
+    return first | {"ref_emb": second["embeddings"], "ref_labels": second["labels"]}
 
 
 def _gradient_norm(network, value) -> float:

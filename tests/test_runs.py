@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from bwot import accuracy, experiments, metrics, provenance, standins, training
+from bwot import accuracy, evaluation, metrics, provenance, standins, training
 from bwot import runs as bwot_runs
 from bwot.data import mnist
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
-from bwot.experiments import Images
+from bwot.experiments import Images, Shapes
 from bwot.records import read_record, unpack, validate, write_record
 from bwot.runs import cache_key, run, staleness
 
 REPLAY = [5.0 - 0.01 * step for step in range(20)]
-PACKAGE = Path(experiments.__file__).parent
+PACKAGE = Path(bwot_runs.__file__).parent
 
 
 class Killed(BaseException):
@@ -56,14 +56,14 @@ def finished(tmp_path_factory):
         data = small.__wrapped__(root, patched)
         torch.manual_seed(1)
         before = torch.get_rng_state()
-        fitted_on, svc_accuracy = [], accuracy.svc_accuracy
+        fitted_on, svc_predictions = [], accuracy.svc_predictions
 
         def watched(train, *others):
             fitted_on.append(len(train))
-            return svc_accuracy(train, *others)
+            return svc_predictions(train, *others)
 
-        patched.setattr(bwot_runs, "SVC_SAMPLES", 100)
-        patched.setattr(accuracy, "svc_accuracy", watched)
+        patched.setattr(evaluation, "SVC_SAMPLES", 100)
+        patched.setattr(accuracy, "svc_predictions", watched)
         record = run(Images(epochs=2))
         assert torch.equal(torch.get_rng_state(), before)
     return record, root / record.provenance["key"], data, fitted_on
@@ -111,7 +111,7 @@ OTHERS = {
 
 
 def test_every_setting_is_tried_below():
-    assert list(OTHERS) == [field.name for field in dataclasses.fields(Images)]
+    assert OTHERS.keys() == {field.name for field in dataclasses.fields(Images)}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -163,7 +163,7 @@ def change(path, old, new):
         ("pairs.py", "TINY = 1e-12", "# a comment\n\n\nTINY = 1e-12  # and another"),
         ("controls.py", '"""The plain mean', '"""Some other words on the plain mean'),
         ("training.py", '"""Factor on the learning rate', '"""What the rate is multiplied by'),
-        ("experiments.py", '"""The experiments:', '"""All experiments:'),
+        ("evaluation.py", '"""What is measured', '"""All that is measured'),
     ],
     ids=["comments", "docstring", "text of an attribute", "docstring of the module"],
 )
@@ -187,25 +187,33 @@ def test_a_changed_constant_changes_the_key(copied, module, old, new):
     assert provenance.code_digest.__wrapped__(bwot_runs._MODULES) != before
 
 
+def source(module):
+    """The file of a module; that of a folder says what it offers."""
+    path = PACKAGE / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 def imported(module):
     """The modules of the package that one of them imports at its top or inside."""
-    for node in ast.walk(ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())):
+    for node in ast.walk(ast.parse(source(module).read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bwot":
             base = node.module.removeprefix("bwot").lstrip(".")
             for name in [base, *(f"{base}.{alias.name}".lstrip(".") for alias in node.names)]:
-                if name and (PACKAGE / f"{name.replace('.', '/')}.py").exists():
+                if name and source(name).exists():
                     yield name
 
 
-def test_the_key_covers_every_module_that_a_number_can_depend_on():
-    reached, open_ends = set(), ["runs"]
+@pytest.mark.parametrize("kind", [Images, Shapes])
+def test_the_key_covers_every_module_that_a_number_can_depend_on(kind):
+    reached, open_ends = {"experiments"}, ["runs", f"experiments.{kind.NAME}"]
     while open_ends:
         module = open_ends.pop()
         if module not in reached:
             reached.add(module)
             open_ends += imported(module)
     files_alone = {"paths", "progress", "provenance", "records", "data.download"}
-    assert reached - files_alone == set(bwot_runs._MODULES)
+    modules = {name for name in reached if source(name).name != "__init__.py"}
+    assert modules - files_alone == {*bwot_runs._MODULES, *kind.MODULES}
 
 
 # ------------------------------------------------------------------------------ a finished run
@@ -228,7 +236,7 @@ def test_a_record_is_valid_and_complete(finished):
 def test_the_scores_are_those_of_the_last_epoch(finished):
     record, *_ = finished
     last = record.history[-1]
-    assert {k: v for k, v in record.scores.items() if k != "accuracy"} == {
+    assert {k: v for k, v in record.scores.items() if "accuracy" not in k} == {
         name: last[name] for name in ("nn", "ft", "st", "e", "dcg", "map", "tied")
     }
 
@@ -302,7 +310,7 @@ def test_a_record_is_not_computed_twice(finished, small, untyped, monkeypatch):
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_a_killed_run_ends_with_the_same_record(finished, small, runs, monkeypatch, epoch):
-    monkeypatch.setattr(bwot_runs, "SVC_SAMPLES", 100)
+    monkeypatch.setattr(evaluation, "SVC_SAMPLES", 100)
 
     def kill(row):
         if row["epoch"] == epoch:

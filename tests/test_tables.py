@@ -193,3 +193,33 @@ def test_the_forecast_without_records_is_no_promise(project):
     text = tables.forecast("short", ["mnist", "modelnet10"])
     assert "mnist: 51 runs" in text and "modelnet10: 51 runs" in text
     assert text.count("no committed run says how long it takes") == 2 and "hours" not in text
+
+
+# ------------------------------------------------------------------------------ shapes beside the authors' README
+
+
+def shapes_record(make_record, **dataset):
+    record = make_record("bwot", 0, values=(0.1, 0.875))
+    return replace(
+        record,
+        dataset=record.dataset | {"name": "modelnet10", "official": False} | dataset,
+        settings=record.settings | {"dataset": "modelnet10"},
+    )
+
+
+def test_scores_of_shapes_stand_beside_the_readmes_without_a_verdict_for_other_data(make_record):
+    table = tables.scores_beside([shapes_record(make_record, variant="1,024 points")], [])
+    assert "1,024 points" in table and "README" in table
+    assert "| mAP | 87.50 | – | 90.0 | not comparable |" in table
+    assert "| accuracy | 87.50 | – | 94.2 | not comparable |" in table
+
+
+def test_official_scores_of_shapes_as_published_get_a_verdict(make_record):
+    record = shapes_record(make_record, official=True, variant="as published")
+    table = tables.scores_beside([record], [record, replace(record, seed=1)])
+    assert table.count("below") == 2
+
+
+def test_stand_ins_are_not_set_beside_the_authors(make_record):
+    said = tables.scores_beside([shapes_record(make_record, variant="stand-in: drawn solids")], [])
+    assert "|" not in said and "stand-ins" in said

@@ -657,3 +657,9 @@ def test_views_become_ink_on_nothing_and_features_stay():
     assert training.as_input(torch.zeros_like(white)).min() == 1
     features = torch.randn(3, 7)
     assert training.as_input(features) is features
+
+
+def test_the_pair_wise_loss_of_one_batch_is_diagnosed_on_its_halves(train):
+    one = single_batches(48, 12, 0, 0)
+    found = diagnose(network(), LOSSES["pairwise"], train, one)
+    assert found == diagnose(network(), LOSSES["pairwise"], train, one.view(-1, 2, 6))

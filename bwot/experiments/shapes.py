@@ -37,7 +37,7 @@ class Shapes(Experiment):
     DATASETS: ClassVar = ("modelnet10", "modelnet40", "psb")
     PRESETS: ClassVar = {
         "quick": {
-            "epochs": 4,
+            "epochs": 3,
             "seeds": (0, 1),
             "data": "procedural stand-ins, no download",
             "rates": (0.0025, 0.005),
@@ -50,11 +50,10 @@ class Shapes(Experiment):
     HEADS: ClassVar = SHAPE_HEADS
     ZERO_LINES: ClassVar = ("features", "untrained")
     MODULES: ClassVar = (
-        "meshes", "families.parts", "families.chance", "families.furniture", "families.household", "families.outdoors",
-        "solids", "dice", "standins", "data.shapes", "data.modelnet", "data.psb", "rendering.cameras", "rendering.layers",
-        "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing",
-        "features.extraction", "features.files", "features.networks", "features.pixels", "features.imagenet", "pipeline",
-        "experiments.shapes",
+        "data.shapes", "data.modelnet", "data.psb", "rendering.cameras", "rendering.folders", "rendering.layers", "rendering.lines",
+        "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing", "rendering.workers",
+        "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial", "features.pixels",
+        "pipeline", "experiments.shapes",
     )  # fmt: skip
 
     dataset: str = "modelnet10"
