@@ -9,7 +9,7 @@ LENET_HEADS = {"paper": (512, 256), "code": (1024, 256)}
 """Widths after LeNet-5, the paper's (Fig. 2 and README) and those of the authors' 2D code (inference.py, lenet)."""
 
 SHAPE_HEADS = {"small": (512, 128), "paper": (4096, 2048, 512, 128), "code": (4096, 256)}
-"""Widths for 3D shapes: sized for features of a small network, the paper's (Fig. 2), and the authors' 3D code's."""
+"""Widths for 3D shapes; sized for features of a small network, the paper's (Fig. 2), and the authors' 3D code's."""
 
 
 class MetricHead(nn.Module):

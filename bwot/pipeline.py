@@ -22,10 +22,10 @@ from bwot.paths import cache_root, data_root
 Network = Literal["small", "mobilenet", "resnet50", "alexnet", "vgg11"]
 Step = Literal["views", "features"]
 FROZEN, TRAINED, STANDIN = 224, 64, 32
-"""Sides of the views in pixels: for a frozen network, for one that is trained on them, and of the stand-ins."""
+"""Sides of the views in pixels; for a frozen network, for one that is trained on them, and of the stand-ins."""
 PARTS = ("train", "validation", "test")
 MOBILENET = "weights/mobilenet_v1_075_224.onnx"
-"""Below the folder of the data sets: ImageNet's MobileNet v1 of width 0.75, with an output ``feature`` of 768 numbers."""
+"""Below the folder of the data sets; ImageNet's MobileNet v1 of width 0.75, with an output ``feature`` of 768 numbers."""
 
 
 class Views(NamedTuple):
@@ -41,7 +41,7 @@ ARRANGEMENTS = {
     "modelnet40": ("ring", 12, "z"),
     "psb": ("dodecahedron", 20, "y"),
 }
-"""Cameras, their number, and the axis that points up: the ring for sets whose shapes all stand upright, the dodecahedron
+"""Cameras, their number, and the axis that points up; the ring for sets whose shapes all stand upright, the dodecahedron
 for one that promises no up axis."""
 
 

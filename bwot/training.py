@@ -34,10 +34,10 @@ class Schedule:
     learning_rate: float
     momentum: float = 0.9
     decay: float = 0.95
-    """Factor on the learning rate: after each epoch, or each time that the score which steers it stands still twice."""
+    """Factor on the learning rate, after each epoch, or each time that the score which steers it stands still twice."""
     weight_decay: float = 0.0
     steered_by: str | None = None
-    """Name of the score in the history that lowers the rate when it stands still; None: the rate falls every epoch."""
+    """Name of the score in the history that lowers the rate when it stands still; with None the rate falls every epoch."""
     normalise_gradient: bool = False
     """Rescale each step's gradient at the embeddings to the length that the all-pairs mean's has there."""
 

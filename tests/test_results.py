@@ -69,7 +69,9 @@ def test_every_number_of_the_executed_page_comes_from_the_records(page):
         for name in given["comparisons"]
     }
     zero_lines = (
-        records_in(results, ["pixels", "untrained"], given["seeds"]) if given["zero_lines"] else []
+        records_in(results, ["pixels", "features", "untrained"], given["seeds"])
+        if given["zero_lines"]
+        else []
     )
     main = groups[given["comparisons"][0]]
     everything = [record for group in (*groups.values(), zero_lines) for record in group]

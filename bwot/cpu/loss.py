@@ -88,7 +88,7 @@ def transport_loss(
 
 _EVERYTHING = np.empty((0, 0), bool)
 KEPT_BYTES = 2**26
-"""Working memory that a thread keeps from call to call, at most: the system takes as long to hand out new pages as several iterations."""
+"""Working memory that a thread keeps from call to call, at most; the system takes as long to hand out new pages as several iterations."""
 _kept = threading.local()
 
 

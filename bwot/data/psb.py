@@ -42,7 +42,7 @@ SIZES = (907, 907)
 MOST_BYTES = 1 << 32  # of the archive
 MOST_CLA_BYTES = 1 << 24
 SHARE = 3
-"""One in so many training models is for validation: a tenth would leave a class of ten a single one."""
+"""One in so many training models is for validation; a tenth would leave a class of ten a single one."""
 MEMBER = re.compile(
     r"(?:[^/\\]+/)?benchmark/(?P<path>db/\d+/m\d+/m\d+\.off|classification/v1/\w+/\w+\.cla)"
 )

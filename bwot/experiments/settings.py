@@ -34,7 +34,7 @@ class Experiment:
     """How long and how often, and the grid that tuning begins with."""
     HEADS: ClassVar[dict[str, tuple[int, ...]]]
     ZERO_LINES: ClassVar[tuple[str, str]]
-    """What is scored without training: the input as its own embedding, and the network as it starts."""
+    """What is scored without training; the input as its own embedding, and the network as it starts."""
     MODULES: ClassVar[tuple[str, ...]]
     """What the results of this experiment depend on beside what those of all experiments do."""
 

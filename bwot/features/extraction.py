@@ -22,7 +22,7 @@ from bwot.features.pixels import network_input
 from bwot.progress import progress
 
 PICTURES_A_CALL = 16
-"""About so many pictures go through the network at once: whole shapes, one at least."""
+"""About so many pictures go through the network at once; whole shapes, one at least."""
 
 
 def compute_features(
