@@ -76,7 +76,10 @@ def test_every_number_of_the_executed_page_comes_from_the_records(page):
     main = groups[given["comparisons"][0]]
     everything = [record for group in (*groups.values(), zero_lines) for record in group]
     expected = [tables.result_table(group, zero_lines) for group in groups.values()]
-    expected += [tables.authors_section(groups.get("as published", main)), findings.points(main)]
+    published = groups.get("as published", main)
+    shapes = main[0].experiment == "shapes"
+    beside = tables.scores_beside(main, published) if shapes else tables.authors_section(published)
+    expected += [beside, findings.points(main)]
     expected += [findings.headline(groups), tables.provenance_table(everything)]
     for text in expected:
         assert json.dumps(text, ensure_ascii=False)[1:-1] in shown, text
