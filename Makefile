@@ -18,6 +18,8 @@ SITE := file://$(CURDIR)/book/_build/html/index.html
 
 # Snakemake and pytest start jupyter, papermill and bwot by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Some containers ask Python to keep no compiled modules: every one of the many processes here would compile all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help book test test-long bench lab clean lock
 .DELETE_ON_ERROR:
