@@ -45,8 +45,11 @@ QUICK_PAGES = expand("book/executed/{page}.ipynb", page=["hard_samples", *QUICK]
 
 
 def records_of(dataset):
-    kind = experiments.experiment_of(dataset)
-    return [f"{RESULTS}/{dataset}/{name}.json" for name in experiments.campaign(kind, PRESET)]
+    return [f"{RESULTS}/{dataset}/{name}.json" for name in experiments.campaign(dataset, PRESET)]
+
+
+def ways(dataset):
+    return experiments.experiment_of(dataset).COMPARISONS[dataset]
 
 
 # Asked for by name: a page that is there, as in a fresh checkout, would not ask for records that are not.
@@ -182,6 +185,18 @@ if PRESET != "quick":
             how="--as-published",
 
 
+    use rule run as end_to_end_run with:
+        output:
+            RESULTS + "/{dataset}/end-to-end/{loss}-seed{seed}.json",
+        log:
+            f"runs/logs/{PRESET}-{{dataset}}-end-to-end-{{loss}}-{{seed}}.log",
+        benchmark:
+            f"runs/logs/{PRESET}-{{dataset}}-end-to-end-{{loss}}-{{seed}}.tsv"
+        params:
+            experiment=lambda wildcards: NOTEBOOKS[wildcards.dataset],
+            how=" ".join(f"--{name} {value}" for name, value in experiments.Shapes.END_TO_END.items()),
+
+
     rule real_page:
         input:
             lambda wildcards: records_of(wildcards.dataset), ancient("runs/data/{dataset}.ok"), lambda wildcards: f"notebooks/{NOTEBOOKS[wildcards.dataset]}.ipynb",
@@ -191,10 +206,11 @@ if PRESET != "quick":
             notebook=lambda wildcards: NOTEBOOKS[wildcards.dataset],
             results=Path(RESULTS).resolve(),
             losses=f"[{', '.join(experiments.LOSSES)}]",
+            ways=lambda wildcards: f"[{', '.join(ways(wildcards.dataset))}]",
             variant=f"-p variant {shlex.quote(SETTINGS['variant'])}" if VARIANT else "",
         shell:
             "{PYTHON} bwot page {params.notebook} -p dataset {wildcards.dataset} -p preset {PRESET} {DATA_DIR} {params.variant} "
-            "-p losses '{params.losses}' -p comparisons '[tuned, common, as published]' "
+            "-p losses '{params.losses}' -p comparisons '{params.ways}' "
             "-p device {SETTINGS[device]} -p results_dir {params.results} --output {output}"
 
 

@@ -28,6 +28,7 @@ HOW = {
     "tuned": "each loss at its own best rate and margin",
     "common": "all losses at one common rate and margin",
     "as published": "the authors' settings",
+    "end to end": "a small network trained from the views on, all losses at the authors' rate and margins",
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bwot.comparison import Summary, of_loss, summarise, verdict
-from bwot.experiments import EXPERIMENTS, Experiment, settings_of
+from bwot.experiments import EXPERIMENTS, Experiment, plan, settings_of
 from bwot.figures import SCORE_NAMES, TITLES
 from bwot.published import CURVES, SCORES
 from bwot.records import Record, read_record
@@ -24,7 +24,11 @@ DATASETS = {
     "modelnet10": "ModelNet10",
     "modelnet40": "ModelNet40",
 }
-FOLDERS = {"as published": "as-published", "tuned": "tuned", "common rate": ""}
+FOLDERS = {
+    "as published": plan.FOLDERS["as published"],
+    "tuned": plan.FOLDERS["tuned"],
+    "common rate": plan.FOLDERS["common"],
+}
 OURS = ("tuned", "common rate")
 HEAD = ("score", "epoch", "authors", "as published (n)", "verdict", "our settings (n)", "they lie", "data, device", "minutes")  # fmt: skip
 

@@ -176,13 +176,14 @@ def forecast(preset: str, datasets: Sequence[str]) -> str:
     lines = [f"Preset {preset}, the real data. Judged by the committed runs, without a GPU:"]
     for dataset in datasets:
         mine = [record for record in committed if record.settings["dataset"] == dataset]
-        lines.append(f"  {dataset}: {_forecast(experiment_of(dataset), preset, mine)}")
+        lines.append(f"  {dataset}: {_forecast(dataset, preset, mine)}")
     return "\n".join(lines)
 
 
-def _forecast(kind, preset, records):
+def _forecast(dataset, preset, records):
+    kind = experiment_of(dataset)
     zero = tuple(f"{name}-seed" for name in kind.ZERO_LINES)
-    runs = sum(not name.startswith(zero) for name in campaign(kind, preset))
+    runs = sum(not name.startswith(zero) for name in campaign(dataset, preset))
     size = f"{runs} runs, {runs * RUN_MEGABYTES / 1000:.1f} GB under runs/"
     if not records:
         return f"{size}; no committed run says how long it takes"

@@ -42,6 +42,7 @@ class Images(Experiment):
     """The authors' plots show 50 epochs."""
     HEADS: ClassVar = LENET_HEADS
     ZERO_LINES: ClassVar = ("pixels", "untrained")
+    COMPARISONS: ClassVar = dict.fromkeys(DATASETS, ("tuned", "common", "as published"))
     MODULES: ClassVar = ("data.mnist", "data.cifar10", "experiments.images")
 
     dataset: str = "mnist"

@@ -8,6 +8,13 @@ from bwot.experiments.settings import LOSSES, Experiment
 from bwot.experiments.shapes import Shapes
 from bwot.records import Record
 
+FOLDERS = {
+    "tuned": "tuned/",
+    "common": "",
+    "as published": "as-published/",
+    "end to end": "end-to-end/",
+}
+"""Where the records of a way of comparing lie, below the folder of the data set."""
 EXPERIMENTS: dict[str, type[Experiment]] = {kind.NAME: kind for kind in (Images, Shapes)}
 
 
@@ -52,17 +59,20 @@ def grid(
     return [kind(preset=preset, loss=loss, seed=seed, **known) for loss in losses for seed in seeds]
 
 
-def campaign(kind: type[Experiment], preset: str) -> list[str]:
-    """Names of all records of a data set at a preset: each loss tuned and at the common rate, the authors' settings, zero lines.
+def campaign(dataset: str, preset: str) -> list[str]:
+    """Names of all records of a data set at a preset: each way of comparing that its experiment has for it, and the zero lines.
 
-    >>> campaign(Images, "full")[0]
+    >>> campaign("mnist", "full")[0]
     'tuned/pairwise-seed0'
     """
+    kind = experiment_of(dataset)
     seeds = kind.PRESETS[preset]["seeds"]
     names = [
-        f"{way}{loss}-seed{seed}" for way in ("tuned/", "") for loss in LOSSES for seed in seeds
+        f"{FOLDERS[way]}{loss}-seed{seed}"
+        for way in kind.COMPARISONS[dataset]
+        for loss in (("bwot",) if way == "as published" else LOSSES)
+        for seed in (seeds[:1] if way == "end to end" else seeds)
     ]
-    names += [f"as-published/bwot-seed{seed}" for seed in seeds]
     raw, untrained = kind.ZERO_LINES
     return names + [f"{raw}-seed0"] + [f"{untrained}-seed{seed}" for seed in seeds]
 

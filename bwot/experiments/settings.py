@@ -35,6 +35,8 @@ class Experiment:
     HEADS: ClassVar[dict[str, tuple[int, ...]]]
     ZERO_LINES: ClassVar[tuple[str, str]]
     """What is scored without training; the input as its own embedding, and the network as it starts."""
+    COMPARISONS: ClassVar[dict[str, tuple[str, ...]]]
+    """The ways in which the losses are compared on each data set, keys of :data:`bwot.experiments.plan.FOLDERS`."""
     MODULES: ClassVar[tuple[str, ...]]
     """What the results of this experiment depend on beside what those of all experiments do."""
 

@@ -49,6 +49,11 @@ class Shapes(Experiment):
     }
     HEADS: ClassVar = SHAPE_HEADS
     ZERO_LINES: ClassVar = ("features", "untrained")
+    COMPARISONS: ClassVar = dict.fromkeys(DATASETS, ("tuned", "as published", "end to end")) | {
+        "psb": ("tuned", "as published")
+    }
+    END_TO_END: ClassVar = {"network": "small", "epochs": 5}
+    """What is changed where the network is trained too; rate and margins stay those of the authors' code, for every loss."""
     MODULES: ClassVar = (
         "data.shapes", "data.modelnet", "data.psb", "rendering.cameras", "rendering.folders", "rendering.layers", "rendering.lines",
         "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing", "rendering.workers",
