@@ -30,6 +30,7 @@ FLOORS = [
         "records",
         "dice",
         "meshes",
+        "drawings",
     },
     {
         "sinkhorn",
@@ -45,6 +46,7 @@ FLOORS = [
     {"losses", "features", "solids"},
     {"controls", "authors", "standins"},
     {"training", "pipeline"},
+    {"sketch_pipeline"},
     {"experiments"},
     {"evaluation"},
     {"runs"},
