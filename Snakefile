@@ -27,7 +27,8 @@ PRESETS = experiments.Images.PRESETS  # every experiment has these
 if PRESET not in PRESETS:
     raise WorkflowError(f"preset must be one of {', '.join(PRESETS)}, not {PRESET}.")
 RESULTS = SETTINGS["results"] or f"runs/{PRESET}"
-NOTEBOOKS = {"mnist": "images", "cifar10": "images", "modelnet10": "shapes", "psb": "shapes", "modelnet40": "shapes"}  # the notebook of each data set
+NOTEBOOKS = {"mnist": "images", "cifar10": "images", "modelnet10": "shapes", "psb": "shapes", "modelnet40": "shapes",
+             **dict.fromkeys(experiments.Sketches.DATASETS, "sketches")}  # the notebook of each data set
 DATASETS = SETTINGS["datasets"].split(",")
 if strange := set(DATASETS) - NOTEBOOKS.keys():
     raise WorkflowError(f"no data set is called {', '.join(strange)}; there are {', '.join(NOTEBOOKS)}.")
@@ -111,7 +112,7 @@ if PRESET != "quick":
 
     wildcard_constraints:
         dataset="|".join(NOTEBOOKS),
-        loss="|".join([*experiments.LOSSES, *{name for kind in experiments.EXPERIMENTS.values() for name in kind.ZERO_LINES}]),
+        loss="|".join({name for kind in experiments.EXPERIMENTS.values() for name in (*kind.LOSSES, *kind.ZERO_LINES)}),
         seed=r"\d+",
 
 
@@ -205,7 +206,7 @@ if PRESET != "quick":
         params:
             notebook=lambda wildcards: NOTEBOOKS[wildcards.dataset],
             results=Path(RESULTS).resolve(),
-            losses=f"[{', '.join(experiments.LOSSES)}]",
+            losses=lambda wildcards: f"[{', '.join(experiments.experiment_of(wildcards.dataset).LOSSES)}]",
             ways=lambda wildcards: f"[{', '.join(ways(wildcards.dataset))}]",
             variant=f"-p variant {shlex.quote(SETTINGS['variant'])}" if VARIANT else "",
         shell:

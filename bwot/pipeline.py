@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from bwot.data.images import DataError, ImageSet, Split
 from bwot.paths import cache_root, data_root
@@ -40,9 +40,12 @@ ARRANGEMENTS = {
     "modelnet10": ("ring", 12, "z"),
     "modelnet40": ("ring", 12, "z"),
     "psb": ("dodecahedron", 20, "y"),
+    "shrec13": ("dodecahedron", 20, "y"),
+    "shrec13-15": ("dodecahedron", 20, "y"),
+    "shrec14": ("dodecahedron", 20, "y"),
 }
 """Cameras, their number, and the axis that points up; the ring for sets whose shapes all stand upright, the dodecahedron
-for one that promises no up axis."""
+for those that promise no up axis."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,12 @@ def shape_data(
     views = make_views(found, size)
     if network == "small":
         samples = torch.from_numpy(
-            np.stack([_strip(views, name) for name in found.names])[:, :, None]
+            np.stack([read_views(views, name) for name in found.names])[:, :, None]
         )
         made = {"network": "small"}
     else:
         features, made = make_features(found, views, network, root)
-        samples = torch.from_numpy(_standardised(features, found.splits["train"]))
+        samples = torch.from_numpy(standardised(features, found.splits["train"]))
     labels = torch.from_numpy(found.labels)
     parts = {part: Split(samples[found.splits[part]], labels[found.splits[part]]) for part in PARTS}
     content = {"set": found.sha256, "views": views.arrangement, "size": size, **made}
@@ -134,7 +137,7 @@ def make_views(found, size: int) -> Views:
     from bwot.rendering import render_folder
 
     arrangement, count, up = ARRANGEMENTS[found.name]
-    views = Views(_cache_of(found) / f"{arrangement}-{size}", arrangement, count)
+    views = Views(cache_of(found) / f"{arrangement}-{size}", arrangement, count)
     broken = render_folder(found.paths, found.names, views.folder, arrangement, size, up=up)
     if broken:
         told = "\n".join(f"  {each.path}: {each.reason}" for each in broken[:10])
@@ -155,9 +158,9 @@ def make_features(found, views: Views, network: str, root: str | Path | None = N
     from bwot.features import compute_features
 
     frozen = frozen_network(network, root)
-    path = _cache_of(found) / f"{frozen.settings['name']}-{views.arrangement}-{FROZEN}.npy"
+    path = cache_of(found) / f"{frozen.settings['name']}-{views.arrangement}-{FROZEN}.npy"
     features = compute_features(
-        path, found.names, partial(_strip, views), frozen, views.count, found.sha256
+        path, found.names, partial(read_views, views), frozen, views.count, found.sha256
     )
     return features, {"network": features.network, "preprocessing": features.preprocessing}
 
@@ -186,13 +189,22 @@ def strip_of(views: Views, name: str) -> Path:
     return views.folder / PurePosixPath(f"{name}.png")
 
 
-def _strip(views, name):
+def read_views(views: Views, name: str) -> UInt8[np.ndarray, "v h w"]:
+    """All views of a shape."""
     from bwot.rendering import read_strip
 
     return read_strip(strip_of(views, name))
 
 
-def _standardised(features, train):
+def standardised(
+    features, train: Int64[np.ndarray, " k"] | slice = slice(None)
+) -> Float32[np.ndarray, "n d"]:
+    """The maximum over the views, each number standardised by its mean and deviation over some shapes.
+
+    Args:
+        features: from :func:`make_features`.
+        train: indices of these shapes; all of them unless given.
+    """
     from bwot.features import pooled
 
     values = pooled(features)
@@ -200,7 +212,8 @@ def _standardised(features, train):
     return ((values - mean) / np.maximum(deviation, 1e-6)).astype(np.float32)
 
 
-def _cache_of(found):
+def cache_of(found) -> Path:
+    """The folder of this copy of a data set below ``cache/``."""
     return cache_root() / f"{found.name}-{found.sha256[:12]}"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bwot.data import cifar10, mnist, modelnet, psb
+from bwot.data import cifar10, mnist, modelnet, psb, shrec, shrec13_15
 from bwot.data.images import FileReport
 from bwot.paths import data_root
 
@@ -50,6 +50,21 @@ SETS = (
         for classes in modelnet.SIZES
     ),
     DataSet("psb", "academic use, acknowledge", psb.judge, psb.download),
+    *(
+        DataSet(
+            f"shrec{year}",
+            "research use",
+            partial(shrec.judge, year=year),
+            partial(shrec.download, year=year),
+        )
+        for year in shrec.LAYOUTS
+    ),
+    DataSet(
+        shrec13_15.NAME,
+        "sketches CC BY 4.0, models academic use",
+        shrec13_15.judge,
+        shrec13_15.download,
+    ),
     DataSet("digits (stand-in, in scikit-learn)", "CC BY 4.0 (UCI)", None, None),
 )
 

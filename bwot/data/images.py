@@ -19,8 +19,11 @@ class Split:
     """Samples and the class of each, as an index into :attr:`ImageSet.classes`."""
 
     images: (
-        UInt8[Tensor, "n c h w"] | UInt8[Tensor, "n v c h w"] | Float32[Tensor, "n d"]
-    )  # images or views of 0 to 255, or features
+        UInt8[Tensor, "n c h w"]
+        | UInt8[Tensor, "n v c h w"]
+        | Float32[Tensor, "n d"]
+        | Float32[Tensor, "n r d"]
+    )  # images of 0 to 255, views or rotations of such, or features, of rotations too
     labels: Int64[Tensor, " n"]
 
 

@@ -145,13 +145,13 @@ def load(
         raise ValueError(
             f"classification must be one of {', '.join(CLASSIFICATIONS)}, not {classification!r}."
         )
-    home = _home(data_root(root) / "psb")
+    home = home_of(data_root(root) / "psb")
     sources = [home / "classification" / "v1" / name for name in CLASSIFICATIONS[classification]]
     parts = [{m: node.name for node in read_cla(path) for m in node.models} for path in sources]
     if both := parts[0].keys() & parts[1].keys():
         raise DataError(f"{sources[1]}: model {min(both)} is in {sources[0].name} too.")
     listed = parts[0] | parts[1]
-    files = {model: path for model in sorted(listed) if (path := _file(home, model))}
+    files = {model: path for model in sorted(listed) if (path := file_of(home, model))}
     missing = tuple(f"m{model}" for model in sorted(listed.keys() - files.keys()))
     if not any(model in files for model in parts[0]) or not any(
         model in files for model in parts[1]
@@ -197,7 +197,7 @@ def download(root: Path | None = None) -> list[Path]:
     folder = data_root(root) / "psb"
     archive = folder / "psb_v1.zip"
     try:
-        _home(folder)
+        home_of(folder)
     except FileNotFoundError:
         fetch(ADDRESSES, archive, _contents, MOST_BYTES)
         unpack(archive, _contents(archive), folder / "benchmark", _recovery(folder))
@@ -233,14 +233,20 @@ def _load_any(root):
         return load(root, "other than the published set")
 
 
-def _home(folder):
+def home_of(folder: Path) -> Path:
+    """The folder with ``classification/v1`` and the models, in ``<root>/psb``.
+
+    Raises:
+        FileNotFoundError: where there is none, with what to do.
+    """
     for home in (folder, folder / "benchmark", folder / "psb_v1" / "benchmark", folder / "psb"):
         if (home / "classification" / "v1").is_dir():
             return home
     raise FileNotFoundError(f"{folder} has no folder classification/v1.\n{_ADVICE}")
 
 
-def _file(home, model):
+def file_of(home: Path, model: int) -> Path | None:
+    """Where a model lies in such a folder; None where it has no file."""
     for path in (home / "db" / str(model // 100) / f"m{model}", home / "off"):
         if (path / f"m{model}.off").is_file():
             return path / f"m{model}.off"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -45,6 +46,29 @@ class ShapeSet:
     labels: Int64[np.ndarray, " n"]
     splits: Mapping[str, Int64[np.ndarray, " part"]]
     missing: tuple[str, ...] = ()  # names that the set lists and that have no file
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return tuple(
+            f for path in self.paths for f in (path if isinstance(path, tuple) else (path,))
+        )
+
+    @property
+    def summary(self) -> str:
+        """How many shapes there are in what, in words."""
+        parts = ", ".join(f"{len(indices):,} {part}" for part, indices in self.splits.items())
+        return f"{parts} shapes in {len(self.classes)} classes"
+
+
+def some(names: Sequence[str], most: int = 10) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> some(["ant", "bee", "cat"], most=2)
+    'ant, bee and 1 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def fingerprint(folder: Path, paths: Sequence[Path]) -> str:
@@ -84,7 +108,17 @@ def split_training(
     return {"train": training[rest], "validation": training[taken]}
 
 
-def judged(folder: Path, load: Callable[[], ShapeSet], recovery: str) -> list[FileReport]:
+class Loaded(Protocol):
+    """What :func:`judged` needs of a set."""
+
+    variant: str
+    sha256: str
+    missing: tuple[str, ...]
+    files: tuple[Path, ...]
+    summary: str
+
+
+def judged(folder: Path, load: Callable[[], Loaded], recovery: str) -> list[FileReport]:
     """What the set in ``folder`` is, in one report: ``variant``, ``missing`` or ``damaged``.
 
     Damaged is a set that does not load, and one whose fingerprint is another than at its download.
@@ -95,12 +129,10 @@ def judged(folder: Path, load: Callable[[], ShapeSet], recovery: str) -> list[Fi
         return [FileReport(folder, "missing", 0, str(error))]
     except DataError as error:
         return [FileReport(folder, "damaged", 0, str(error))]
-    files = [file for path in found.paths for file in (path if isinstance(path, tuple) else [path])]
-    size = sum(file.stat().st_size for file in files)
-    parts = ", ".join(f"{len(indices):,} {part}" for part, indices in found.splits.items())
-    detail = f"{folder} has {parts} shapes in {len(found.classes)} classes: {found.variant}.\n  sha256 {found.sha256}"
+    size = sum(file.stat().st_size for file in found.files)
+    detail = f"{folder} has {found.summary}: {found.variant}.\n  sha256 {found.sha256}"
     if found.missing:
-        detail += f"\n  no file for {', '.join(found.missing)}"
+        detail += f"\n  no file for {some(found.missing)}"
     first = folder / FIRST_SEEN
     if first.exists() and found.sha256 not in first.read_text(encoding="ascii", errors="replace"):
         return [

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from bwot.experiments.images import Images
-from bwot.experiments.settings import LOSSES, Experiment
+from bwot.experiments.settings import Experiment
 from bwot.experiments.shapes import Shapes
+from bwot.experiments.sketches import Sketches
 from bwot.records import Record
 
 FOLDERS = {
@@ -15,7 +16,7 @@ FOLDERS = {
     "end to end": "end-to-end/",
 }
 """Where the records of a way of comparing lie, below the folder of the data set."""
-EXPERIMENTS: dict[str, type[Experiment]] = {kind.NAME: kind for kind in (Images, Shapes)}
+EXPERIMENTS: dict[str, type[Experiment]] = {kind.NAME: kind for kind in (Images, Shapes, Sketches)}
 
 
 def experiment_of(dataset: str) -> type[Experiment]:
@@ -70,7 +71,7 @@ def campaign(dataset: str, preset: str) -> list[str]:
     names = [
         f"{FOLDERS[way]}{loss}-seed{seed}"
         for way in kind.COMPARISONS[dataset]
-        for loss in (("bwot",) if way == "as published" else LOSSES)
+        for loss in (("bwot",) if way == "as published" else kind.LOSSES)
         for seed in (seeds[:1] if way == "end to end" else seeds)
     ]
     raw, untrained = kind.ZERO_LINES

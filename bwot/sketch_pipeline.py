@@ -1,0 +1,167 @@
+"""From files of sketches and shapes to what networks take: rotations of the sketches and views of the shapes, then features.
+
+Views and features are kept under ``cache/`` and made once, as :mod:`bwot.pipeline` does it for shapes alone. Rotations are
+drawn anew where they are needed: that is faster than to read them.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from bwot.data.images import Split
+from bwot.data.sketches import PARTS, SketchData, SketchSet
+from bwot.drawings import ROTATIONS, VERSION, read_drawing, rotations
+from bwot.paths import data_root
+from bwot.pipeline import (
+    FROZEN,
+    TRAINED,
+    Views,
+    cache_of,
+    frozen_network,
+    make_features,
+    make_views,
+    read_views,
+    standardised,
+)
+
+DATASETS = ("shrec13", "shrec13-15", "shrec14")
+
+
+def sketch_data(
+    dataset: str, network: str, root: str | Path | None = None, variant: str | None = None
+) -> SketchData:
+    """The sketches and shapes of a data set as the samples of a run; what is missing under ``cache/`` is made first.
+
+    Args:
+        dataset: one of :data:`DATASETS`.
+        network: ``small``: rotations and views, pictures of 64 × 64. Others: features of both by this network, see
+            :func:`bwot.pipeline.make_features`; of shapes the maximum over the views.
+        root: the folder with the data sets; see :func:`bwot.paths.data_root`.
+        variant: see the loader of the data set.
+
+    Raises:
+        FileNotFoundError: where the data set or the network's file is missing.
+        DataError: where they are damaged, or shapes cannot be drawn.
+        ValueError: for a sketch that cannot be read.
+    """
+    found = load_sketches(dataset, root, variant)
+    views = make_views(models(found), TRAINED if network == "small" else FROZEN)
+    content = {"set": found.sha256, "views": views.arrangement, "rotations": ROTATIONS, "drawings": VERSION}  # fmt: skip
+    if network == "small":
+        sketches, shapes = _sketch_pictures(found), _shape_pictures(found, views)
+        content |= {"network": "small", "size": TRAINED}
+    else:
+        turned, made = make_sketch_features(found, network, root)
+        seen, _ = make_features(models(found), views, network, root)
+        sketches, shapes = _standardised(turned, found.splits["train"]), standardised(seen)
+        content |= made | {"size": FROZEN}
+    return SketchData(
+        name=found.name,
+        variant=found.variant,
+        official=found.official,
+        sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        classes=found.classes,
+        shapes=Split(torch.from_numpy(shapes), torch.from_numpy(found.shape_labels)),
+        names={part: tuple(found.sketch_names[i] for i in found.splits[part]) for part in PARTS}
+        | {"shapes": found.shape_names},
+        look=Look(found, views),
+        **{part: _part(sketches, found, part) for part in PARTS},
+    )
+
+
+def load_sketches(dataset: str, root: str | Path | None, variant: str | None) -> SketchSet:
+    """A data set of sketches by its name.
+
+    Raises:
+        ValueError: for a name that is no such set.
+    """
+    from bwot.data import shrec, shrec13_15
+
+    loaders = {
+        "shrec13": partial(shrec.load, year=13),
+        "shrec13-15": shrec13_15.load,
+        "shrec14": partial(shrec.load, year=14),
+    }
+    if dataset not in loaders:
+        raise ValueError(f"dataset must be one of {', '.join(loaders)}, not {dataset!r}.")
+    return loaders[dataset](data_root(root), variant)
+
+
+class Models(NamedTuple):
+    """The shapes of a set, for the steps of :mod:`bwot.pipeline`."""
+
+    name: str
+    sha256: str
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+
+def models(found: SketchSet) -> Models:
+    """The shapes of a set of sketches and shapes."""
+    return Models(found.name, found.sha256, found.shape_names, found.shape_paths)
+
+
+def make_sketch_features(found: SketchSet, network: str, root: str | Path | None = None):
+    """Features of all rotations of all sketches by a frozen network, computed where they are not there; and what made them.
+
+    Args:
+        found: the set.
+        network: as in :func:`bwot.pipeline.make_features`.
+        root: the folder with the data sets.
+    """
+    from bwot.features import compute_features
+
+    frozen = frozen_network(network, root)
+    path = cache_of(found) / f"{frozen.settings['name']}-rotations{VERSION}-{FROZEN}.npy"
+    paths = dict(zip(found.sketch_names, found.sketch_paths, strict=True))
+    features = compute_features(
+        path, found.sketch_names, lambda name: rotations(read_drawing(paths[name]), FROZEN),
+        frozen, ROTATIONS, found.sha256,
+    )  # fmt: skip
+    return features, {"network": features.network, "preprocessing": features.preprocessing}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Part and index of a sketch or a shape → a picture of it of 224 × 224."""
+
+    found: SketchSet
+    views: Views
+
+    def __call__(self, part: str, index: int) -> UInt8[np.ndarray, "h w"]:
+        """A drawing as it was drawn, or the first view of a shape."""
+        if part == "shapes":
+            return read_views(self.views, self.found.shape_names[index])[0]
+        path = self.found.sketch_paths[self.found.splits[part][index]]
+        return rotations(read_drawing(path), FROZEN, count=1)[0]
+
+
+def _sketch_pictures(found):
+    turned = [rotations(read_drawing(path), TRAINED) for path in found.sketch_paths]
+    return np.stack(turned)[:, :, None]
+
+
+def _shape_pictures(found, views):
+    return np.stack([read_views(views, name) for name in found.shape_names])[:, :, None]
+
+
+def _standardised(features, train) -> Float32[np.ndarray, "n r d"]:
+    values = features.values.astype(np.float32)
+    mean, deviation = values[train].mean((0, 1)), values[train].std((0, 1))
+    values -= mean
+    values /= np.maximum(deviation, 1e-6)
+    return values
+
+
+def _part(sketches, found, part):
+    indices = found.splits[part]
+    return Split(
+        torch.from_numpy(sketches[indices]), torch.from_numpy(found.sketch_labels[indices])
+    )
