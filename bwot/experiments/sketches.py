@@ -52,7 +52,10 @@ class Sketches(Experiment):
     HEADS: ClassVar = SKETCH_HEADS
     ZERO_LINES: ClassVar = ("features", "untrained")
     MODULES: ClassVar = (
-        "baselines", "crossmodal", "cross_retrieval", "data.sketches", "experiments.sketches",
+        "data.modelnet", "data.psb", "data.shrec", "data.shrec13_15", "drawings", "rendering.cameras", "rendering.folders", "rendering.layers",
+        "rendering.lines", "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing",
+        "rendering.workers", "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial",
+        "features.pixels", "pipeline", "sketch_pipeline", "baselines", "experiments.sketches",
     )  # fmt: skip
 
     dataset: str = "shrec13-15"
