@@ -54,7 +54,7 @@ FLOORS = [
     {"shape_figures", "tables", "toy", "play"},
     {"findings", "gradients", "explorer", "scoreboard", "sharpness"},
     {"claims"},
-    {"report"},
+    {"report", "data_commands"},
     {"__main__"},
 ]
 BARE = [
