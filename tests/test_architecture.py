@@ -52,7 +52,7 @@ FLOORS = [
     {"runs"},
     {"tuning", "figures", "publishing"},
     {"shape_figures", "tables", "toy", "play"},
-    {"findings", "gradients", "explorer", "scoreboard", "sharpness"},
+    {"findings", "sketch_figures", "gradients", "explorer", "scoreboard", "sharpness"},
     {"claims"},
     {"report", "data_commands"},
     {"__main__"},
