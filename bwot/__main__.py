@@ -1,4 +1,4 @@
-"""The command line: ``bwot run``, ``tune``, ``page``, ``report``, and what :mod:`bwot.data_commands` adds."""
+"""The command line: ``bwot run``, ``tune``, ``evaluate``, ``page``, ``report``, and what :mod:`bwot.data_commands` adds."""
 
 import argparse
 import sys
@@ -26,6 +26,9 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="compute one run and print or write its record"))
     _add_tune(commands.add_parser("tune", help="find the learning rate and margin of a loss"))
+    _add_evaluate(
+        commands.add_parser("evaluate", help="scores and rank lists of a finished run on sketches")
+    )
     data_commands.add_commands(commands)
     _add_page(commands.add_parser("page", help="execute a notebook into a page of the book"))
     _add_report(commands.add_parser("report", help="write the pages that are made from records"))
@@ -70,10 +73,8 @@ def _experiments(parser):
 
 
 def _add_settings(parser, kind):
-    from bwot.experiments import LOSSES
-
     parser.add_argument("--preset", choices=list(kind.PRESETS), default="quick")
-    parser.add_argument("--loss", choices=(*LOSSES, *kind.ZERO_LINES), default="bwot")
+    parser.add_argument("--loss", choices=(*kind.LOSSES, *kind.ZERO_LINES), default="bwot")
     for field in fields(kind):
         if field.name in ("preset", "loss"):
             continue
@@ -148,7 +149,8 @@ def _run(options) -> int:
             file=sys.stderr,
         )
     else:
-        print("  ".join(f"{name} {value:.4f}" for name, value in record.scores.items()))
+        numbers = {name: value for name, value in record.scores.items() if name != "curve"}
+        print("  ".join(f"{name} {value:.4f}" for name, value in numbers.items()))
     return 0
 
 
@@ -159,6 +161,38 @@ def _print_row(row):
         f"epoch {row['epoch']}{loss}  mAP {row['map']:.4f}{accuracy}  {row['seconds']:.1f} s",
         flush=True,
     )
+
+
+def _add_evaluate(parser):
+    parser.add_argument("record", type=Path, help="what bwot run wrote to --output")
+    parser.add_argument("--rank-lists", metavar="DIR", type=Path,
+                        help="write a file for each query into DIR, as the SHREC tracks ask for them")  # fmt: skip
+    parser.add_argument(
+        "--per-query", metavar="FILE", type=Path, help="write the scores of each query to FILE, CSV"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder with the data sets (default: $BWOT_DATA, else data/)"
+    )
+    parser.set_defaults(command=_evaluate)
+
+
+def _evaluate(options) -> int:
+    import torch
+
+    from bwot import ranklists
+    from bwot.records import read_record
+
+    record = read_record(options.record)
+    torch.set_num_threads(record.provenance["threads"])
+    data, answers = ranklists.answers_of(record, options.data)
+    for line in ranklists.summary(data, answers):
+        print(line)
+    if options.per_query:
+        ranklists.write_per_query(options.per_query, data, answers)
+    if options.rank_lists:
+        written = ranklists.write_rank_lists(options.rank_lists, data, answers)
+        print(f"wrote {written} rank lists to {options.rank_lists}")
+    return 0
 
 
 def _add_page(parser):

@@ -93,11 +93,8 @@ def keep(folder: Path, embeddings, labels, scores) -> None:
     write_atomically(folder / EMBEDDINGS, stream.getvalue())
 
 
-def final(network: nn.Module, row: dict, train: Split, data: ImageSet, folder: Path) -> dict:
+def final(row: dict, folder: Path) -> dict:
     """The scores of the last row of the history, and the average precision of each query from the last evaluation's file."""
-    if not (folder / EMBEDDINGS).exists():  # deleted since, beside a checkpoint of the last epoch
-        embeddings, scores = retrieval(network, data.test, train.images.device)
-        keep(folder, embeddings, data.test.labels, scores)
     with np.load(folder / EMBEDDINGS) as kept:
         average_precision = kept["average_precision"]
     names = [name for name in (*RETRIEVAL, *ACCURACIES) if name in row]

@@ -8,14 +8,14 @@ Definitions: the authors' RetrievalEvaluation.py, the same in their three folder
 its own ranking by its index, where they drop the first rank. Tensors of any device are ranked on the CPU.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 TIED_LIMIT = 0.01  # above this share of tied neighbours an embedding counts as collapsed
@@ -35,8 +35,7 @@ class RetrievalScores:
         e: E measure, 2PR / (P + R) of precision and recall at rank 32 or at the end of a shorter list.
         dcg: sum over relevant ranks r of 1 / max(1, log2 r), over its value when ranks 1 to C are relevant.
         map: mean of ``average_precision``.
-        average_precision: per query, mean over its C relevant items of the precision at their ranks, not
-            interpolated; NaN for a skipped query.
+        per_query: the six scores of each query, in this order; NaN for a skipped query.
         precision: at index r - 1, the mean over queries of the share of relevant items among the first r.
         recall: at index r - 1, the mean over queries of the share of the C relevant items among the first r.
             Precision against recall, rank by rank, is the authors' mean curve; nothing is interpolated.
@@ -50,11 +49,16 @@ class RetrievalScores:
     e: float
     dcg: float
     map: float
-    average_precision: Float[Tensor, " q"]
+    per_query: Float[Tensor, "q 6"]
     precision: Float[Tensor, " r"]
     recall: Float[Tensor, " r"]
     tied: float
     skipped: int
+
+    @property
+    def average_precision(self) -> Float[Tensor, " q"]:
+        """Per query, the mean over its C relevant items of the precision at their ranks, not interpolated."""
+        return self.per_query[:, 5]
 
     @property
     def collapsed(self) -> bool:
@@ -121,6 +125,19 @@ def score_embeddings(
     block_of = _squared_distances(queries, gallery[torch.from_numpy(shuffled).to(gallery.device)])
     own_position = np.argsort(shuffled) if exclude_self else None
     return _scores(block_of, q_labels, g_labels[shuffled], own_position)
+
+
+def rankings(
+    queries: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]
+) -> Iterator[tuple[Int64[np.ndarray, " g"], Float64[np.ndarray, " g"]]]:
+    """For each query the gallery's indices from near to far, and the distances; in the order that `score_embeddings` scores."""
+    check_embeddings("queries", queries, "gallery", gallery)
+    shuffled = np.random.default_rng(SHUFFLE_SEED).permutation(len(gallery))
+    block_of = _squared_distances(queries, gallery[torch.from_numpy(shuffled).to(gallery.device)])
+    for query in range(len(queries)):
+        (squared,) = block_of(slice(query, query + 1))
+        order = squared.argsort(kind="stable")
+        yield shuffled[order], np.sqrt(squared[order])
 
 
 def as_float64(values: Float[Tensor, "*shape"]) -> Float64[np.ndarray, "*shape"]:
@@ -271,7 +288,7 @@ def _summary(per_query: np.ndarray, curves: np.ndarray) -> RetrievalScores:
     hits, recall = curves.cumsum(axis=1) / count
     return RetrievalScores(
         *six_scores,
-        average_precision=torch.from_numpy(per_query[:, 5].copy()),
+        per_query=torch.from_numpy(per_query[:, :6].copy()),
         precision=torch.from_numpy(hits / np.arange(1, len(hits) + 1)),
         recall=torch.from_numpy(recall.clip(max=1)),  # a sum of 1 / C may end an ulp above
         tied=tied,

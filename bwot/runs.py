@@ -9,27 +9,25 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from bwot import checkpoints, evaluation, provenance, training
+from bwot import checkpoints, cross_retrieval, evaluation, provenance, training
 from bwot.batches import NonFiniteError
-from bwot.controls import JointLoss
-from bwot.data.images import Split
-from bwot.experiments import Experiment, settings_of
+from bwot.experiments import Experiment, Sketches, settings_of
 from bwot.paths import runs_root
 from bwot.records import Record, find_records, read_record, write_record
 
 REPLAY_STEPS, EXPLODED = 20, 1e6
 _MODULES = (
     "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.general", "cpu.solver", "cpu.pairs", "cpu.adjoint", "cpu.loss", "gpu.kernels",
-    "gpu.solver", "sinkhorn_torch", "sinkhorn", "implicit", "pairs", "losses", "controls", "authors", "published", "backbones", "heads", "metrics",
+    "gpu.solver", "sinkhorn_torch", "sinkhorn", "implicit", "pairs", "losses", "controls", "published", "backbones", "heads", "metrics",
     "accuracy", "dice", "meshes", "families.parts", "families.chance", "families.furniture", "families.household", "families.outdoors",
-    "solids", "standins", "data.images", "data.sampling", "checkpoints", "training", "experiments.settings", "evaluation", "runs",
+    "solids", "standins", "data.images", "data.sampling", "data.shapes", "data.sketches", "checkpoints", "crossmodal", "training",
+    "experiments.settings", "evaluation", "cross_retrieval", "runs",
 )  # fmt: skip
 
 
@@ -103,7 +101,7 @@ def trained_network(record: Record, data_dir: str | Path | None = None) -> nn.Mo
     if not _checkpoint(record).exists():  # deleted since: the record alone would be taken as it is
         _checkpoint(record).with_name("record.json").unlink()
         record = run(settings, data_dir)
-    network = settings.build_network(tuple(record.dataset["image"]))
+    network = settings.network_for(record.dataset)
     network.load_state_dict(checkpoints.load_checkpoint(_checkpoint(record))["network"])
     return network
 
@@ -141,7 +139,10 @@ def replay(settings: Experiment) -> list[float]:
         return []
     settings = replace(settings, batch_size=min(settings.batch_size, 128))
     data = settings.replay_data()
-    network = settings.build_network(tuple(data.train.images.shape[1:]))
+    network, train = (
+        settings.network_for(settings.dimensions(data)),
+        settings.training_samples(data),
+    )
     loss = settings.build_loss(len(data.classes))
     optimiser = torch.optim.SGD(
         [*network.parameters(), *loss.parameters()],
@@ -149,11 +150,11 @@ def replay(settings: Experiment) -> list[float]:
         momentum=settings.momentum,
         weight_decay=training.schedule_of(settings).weight_decay,
     )
-    steps = torch.cat([settings.batches(len(data.train.labels), epoch) for epoch in (1, 2, 3)])
+    steps = torch.cat([settings.sampler(train)(epoch) for epoch in (1, 2, 3)])
     losses = []
     for index in steps[:REPLAY_STEPS]:
         try:
-            value = loss(**training.embed_batches(network, data.train, index))
+            value = loss(**training.embed_batches(network, train, index))
         except NonFiniteError:
             break
         if not value < EXPLODED:
@@ -167,12 +168,12 @@ def replay(settings: Experiment) -> list[float]:
 
 def _compute(settings, data, device, folder, report, tuning):
     started = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    train = Split(data.train.images.to(device), data.train.labels.to(device))
-    computed_in = precision(settings, device)
-    shape = tuple(data.train.images.shape[1:])
-    network = settings.build_network(shape, computed_in == "bfloat16").to(device)
+    train = settings.training_samples(data, device)
+    computed_in, dimensions = precision(settings, device), settings.dimensions(data)
+    network = settings.network_for(dimensions, computed_in == "bfloat16").to(device)
     loss = settings.build_loss(len(data.classes)).to(device)
-    evaluate = evaluation.evaluator(settings, network, loss, train, data, folder)
+    measured = cross_retrieval if isinstance(settings, Sketches) else evaluation
+    evaluate = measured.evaluator(settings, network, loss, train, data, folder)
     status, where, final = "finished", None, {}
     try:
         history = training.fit(
@@ -180,19 +181,22 @@ def _compute(settings, data, device, folder, report, tuning):
             loss,
             train,
             training.schedule_of(settings),
-            partial(settings.batches, len(train.labels)),
+            settings.sampler(train),
             evaluate,
             folder / "checkpoint.pt",
             report,
         )
-        final = evaluation.final(network, history[-1], train, data, folder)
+        if not (folder / evaluation.EMBEDDINGS).exists():
+            evaluate(settings.epochs)  # deleted since, beside a checkpoint of the last epoch
+        final = measured.final(history[-1], folder)
     except training.DivergedError as error:
         status, where, history = "diverged", error.where, error.history
     seconds = sum(row["seconds"] + row["evaluation_seconds"] for row in history)
-    sizes = {name: len(getattr(data, name).labels) for name in ("train", "validation", "test")}
+    parts = ("train", "validation", "test", "shapes")
+    sizes = {name: len(getattr(data, name).labels) for name in parts if hasattr(data, name)}
     dataset = {"name": data.name, "variant": data.variant, "official": data.official, "sha256": data.sha256, "sizes": sizes,
-               "image": list(shape)}  # fmt: skip
-    pairs = loss.pairs if isinstance(loss, JointLoss) else loss
+               **dimensions}  # fmt: skip
+    pairs = getattr(loss, "pairs", loss)  # in four parts, or beside a classifier
     named = {field.name for field in fields(settings)} | {"positive_margin"}
     weighs = {
         name: value for name, value in vars(pairs).items() if name in named and value is not None

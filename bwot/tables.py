@@ -7,7 +7,7 @@ import pandas
 
 from bwot.comparison import Summary, losses_in, of_loss, summarise, verdict
 from bwot.data.images import ImageSet
-from bwot.experiments import LOSSES, campaign, experiment_of
+from bwot.experiments import campaign, experiment_of
 from bwot.figures import SCORE_NAMES, TITLES
 from bwot.paths import PROJECT
 from bwot.published import CURVES, SCORES
@@ -188,7 +188,7 @@ def _forecast(kind, preset, records):
         return f"{size}; no committed run says how long it takes"
     epochs = sum(record.settings["epochs"] for record in records)
     seconds = sum(record.provenance["seconds"] for record in records) / max(epochs, 1)
-    trained = runs * kind.PRESETS[preset]["epochs"] + len(LOSSES) * TUNED_EPOCHS
+    trained = runs * kind.PRESETS[preset]["epochs"] + len(kind.LOSSES) * TUNED_EPOCHS
     return f"{size}, {trained * seconds / 3600:.1f} core-hours"
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bwot.batches import NonFiniteError
 from bwot.checkpoints import restore, save_checkpoint
 from bwot.controls import AllPairsLoss, JointLoss, PairwiseLoss
+from bwot.crossmodal import Modalities
 from bwot.data.images import Split
 from bwot.pairs import PairLoss, squared_distances
 from bwot.progress import progress
@@ -110,12 +111,15 @@ def embed(
 
 
 def embed_batches(
-    network: nn.Module, train: Split, batches: Int64[Tensor, "batches size"]
+    network: nn.Module, train: Split | Modalities, batches: Int64[Tensor, "batches size"]
 ) -> dict[str, Tensor]:
     """The arguments of a loss for one batch, which meets itself, or two, given by the indices of their samples.
 
-    Two batches pass the network together.
+    Two batches pass the network together. Of two kinds of samples there are two batches each, those of drawings first:
+    both of a kind are the embeddings of that kind.
     """
+    if isinstance(train, Modalities):
+        return _embed_modalities(network, train, *batches.chunk(2))
     index = batches.flatten()
     embeddings = network(as_input(train.images[index])).chunk(len(batches))
     labels = train.labels[index].chunk(len(batches))
@@ -125,10 +129,18 @@ def embed_batches(
     return given
 
 
+def _embed_modalities(network, train, drawings, shapes):
+    kinds = (train.drawings, drawings.flatten()), (train.shapes, shapes.flatten())
+    embeddings = network(*(as_input(kind.images[index]) for kind, index in kinds))
+    labels = (kind.labels[index] for kind, index in kinds)
+    names = ("embeddings", "ref_emb", "labels", "ref_labels")
+    return dict(zip(names, (*embeddings, *labels), strict=True))
+
+
 def fit(
     network: nn.Module,
     loss: nn.Module,
-    train: Split,
+    train: Split | Modalities,
     schedule: Schedule,
     batches: Callable[[int], Int64[Tensor, "steps batches size"]],
     after_epoch: Callable[[int], dict],
@@ -141,9 +153,9 @@ def fit(
         network: from samples, see :func:`as_input`, to embeddings.
         loss: called as ``loss(embeddings=, labels=)``, with ``ref_emb=`` and ``ref_labels=`` for two batches; what it learns
             or remembers is trained and kept with the network.
-        train: the training samples, on the device of the network.
+        train: the training samples, of one kind or two, on the device of the network.
         schedule: how long and how fast.
-        batches: from an epoch to the indices of the samples of its steps, for one batch or two.
+        batches: from an epoch to the indices of the samples of its steps, for one batch or two, or for two of each kind.
         after_epoch: from the epoch (0: untrained) to what shall be kept in its row, such as scores.
         checkpoint: where to keep the state after each epoch; training goes on from there if the file exists.
         report: takes each row when it is complete.

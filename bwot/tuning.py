@@ -8,14 +8,12 @@ margin) has not been tried for as long, it is tried, and if it is better the sea
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from bwot import evaluation, provenance, training
-from bwot.data.images import Split
-from bwot.experiments import Experiment
+from bwot import cross_retrieval, evaluation, provenance, training
+from bwot.experiments import Experiment, Sketches
 from bwot.paths import runs_root
 from bwot.records import write_atomically
 from bwot.runs import cache_key, precision
@@ -189,14 +187,18 @@ def _try(settings, epochs, data, device):
         # what diverged in the second stage was sound in the first: asked again for that, it says so again
         if cell["epochs"] == epochs or ("diverged" in cell and cell["epochs"] < epochs):
             return cell
-    train = Split(data.train.images.to(device), data.train.labels.to(device))
+    train = settings.training_samples(data, device)
     bfloat16 = precision(settings, device) == "bfloat16"
-    network = settings.build_network(tuple(train.images.shape[1:]), bfloat16).to(device)
+    network = settings.network_for(settings.dimensions(data), bfloat16).to(device)
 
     def validate(epoch: int) -> dict:
         if not epoch:
             return {}
-        reached = evaluation.retrieval(network, data.validation, device)[1].map
+        if isinstance(settings, Sketches):
+            answers = cross_retrieval.retrieval(settings, network, data, "validation", device)
+            reached = answers.scores.map
+        else:
+            reached = evaluation.retrieval(network, data.validation, device)[1].map
         return {"map": reached, "validation_map": reached}
 
     cell = {"learning_rate": settings.learning_rate, "margin": settings.margin, "epochs": epochs}
@@ -206,7 +208,7 @@ def _try(settings, epochs, data, device):
             settings.build_loss(len(data.classes)).to(device),
             train,
             training.schedule_of(replace(settings, epochs=epochs)),
-            partial(settings.batches, len(train.labels)),
+            settings.sampler(train),
             validate,
             folder / "checkpoint.pt",
         )

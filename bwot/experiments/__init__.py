@@ -4,6 +4,7 @@ from bwot.experiments.images import Images
 from bwot.experiments.plan import EXPERIMENTS, campaign, experiment_of, grid, settings_of
 from bwot.experiments.settings import LOSSES, Experiment
 from bwot.experiments.shapes import Shapes
+from bwot.experiments.sketches import Sketches
 
 __all__ = [
     "EXPERIMENTS",
@@ -11,6 +12,7 @@ __all__ = [
     "Experiment",
     "Images",
     "Shapes",
+    "Sketches",
     "campaign",
     "experiment_of",
     "grid",

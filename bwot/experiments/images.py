@@ -42,7 +42,7 @@ class Images(Experiment):
     """The authors' plots show 50 epochs."""
     HEADS: ClassVar = LENET_HEADS
     ZERO_LINES: ClassVar = ("pixels", "untrained")
-    MODULES: ClassVar = ("data.mnist", "data.cifar10", "experiments.images")
+    MODULES: ClassVar = ("authors", "data.mnist", "data.cifar10", "experiments.images")
 
     dataset: str = "mnist"
     normalise_gradient: bool = False

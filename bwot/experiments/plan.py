@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from bwot.experiments.images import Images
-from bwot.experiments.settings import LOSSES, Experiment
+from bwot.experiments.settings import Experiment
 from bwot.experiments.shapes import Shapes
+from bwot.experiments.sketches import Sketches
 from bwot.records import Record
 
-EXPERIMENTS: dict[str, type[Experiment]] = {kind.NAME: kind for kind in (Images, Shapes)}
+EXPERIMENTS: dict[str, type[Experiment]] = {kind.NAME: kind for kind in (Images, Shapes, Sketches)}
 
 
 def experiment_of(dataset: str) -> type[Experiment]:
@@ -53,14 +54,14 @@ def grid(
 
 
 def campaign(kind: type[Experiment], preset: str) -> list[str]:
-    """Names of all records of a data set at a preset: each loss tuned and at the common rate, the authors' settings, zero lines.
+    """Names of all records of a data set at a preset: each loss in the ways of the experiment, the authors' settings, zero lines.
 
     >>> campaign(Images, "full")[0]
     'tuned/pairwise-seed0'
     """
     seeds = kind.PRESETS[preset]["seeds"]
     names = [
-        f"{way}{loss}-seed{seed}" for way in ("tuned/", "") for loss in LOSSES for seed in seeds
+        f"{way}{loss}-seed{seed}" for way in kind.WAYS for loss in kind.LOSSES for seed in seeds
     ]
     names += [f"as-published/bwot-seed{seed}" for seed in seeds]
     raw, untrained = kind.ZERO_LINES

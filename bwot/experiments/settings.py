@@ -1,7 +1,9 @@
 """What the settings of all experiments share: their fields, what is refused, and the losses that they name."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,13 +14,14 @@ from torch import Tensor, nn
 
 from bwot import controls
 from bwot.backbones import glorot_
-from bwot.data.images import ImageSet
+from bwot.data.images import ImageSet, Split
 from bwot.losses import BatchwiseOTLoss, PlanGradient
 from bwot.pairs import Form, PairLoss
 
 LOSSES = (
     "pairwise", "allpairs", "active", "softmax", "rowsoftmax", "bwot", "bwot-balanced", "cross-entropy",
 )  # fmt: skip
+"""What every experiment compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,11 @@ class Experiment:
     DATASETS: ClassVar[tuple[str, ...]]
     PRESETS: ClassVar[dict[str, dict]]
     """How long and how often, and the grid that tuning begins with."""
+    LOSSES: ClassVar[tuple[str, ...]] = LOSSES
+    WAYS: ClassVar[tuple[str, ...]] = ("tuned/", "")
+    """How all losses are compared: each at its own best rate and margin, and all at one common rate."""
     HEADS: ClassVar[dict[str, tuple[int, ...]]]
+    """Widths by name; the last one is the length of the embeddings."""
     ZERO_LINES: ClassVar[tuple[str, str]]
     """What is scored without training; the input as its own embedding, and the network as it starts."""
     MODULES: ClassVar[tuple[str, ...]]
@@ -66,7 +73,7 @@ class Experiment:
         for name, known in (
             ("dataset", self.DATASETS),
             ("preset", tuple(self.PRESETS)),
-            ("loss", (*LOSSES, *self.ZERO_LINES)),
+            ("loss", (*self.LOSSES, *self.ZERO_LINES)),
             ("head", tuple(self.HEADS)),
         ):
             self._one_of(name, known)
@@ -120,6 +127,22 @@ class Experiment:
     def batches(self, n: int, epoch: int) -> Int64[Tensor, "steps batches size"]:
         """Indices of the samples of every step of an epoch: of two batches, or of one that meets itself."""
         raise NotImplementedError
+
+    def training_samples(self, data: ImageSet, device: str = "cpu") -> Split:
+        """What is trained on, on a device."""
+        return Split(data.train.images.to(device), data.train.labels.to(device))
+
+    def sampler(self, train: Split) -> Callable[[int], Int64[Tensor, "steps batches size"]]:
+        """From an epoch to the indices of the samples of its steps; see :meth:`batches`."""
+        return partial(self.batches, len(train.labels))
+
+    def dimensions(self, data: ImageSet) -> dict[str, list[int]]:
+        """The shape of one sample, as a record keeps it."""
+        return {"image": list(data.train.images.shape[1:])}
+
+    def network_for(self, dimensions: dict, bfloat16: bool = False) -> nn.Module:
+        """The network for samples of ``dimensions``, those of the data or of a record; see :meth:`build_network`."""
+        return self.build_network(tuple(dimensions["image"]), bfloat16)
 
     def replay_data(self) -> ImageSet:
         """Embedded data on which the first steps of a run are taken again."""

@@ -50,7 +50,7 @@ class Shapes(Experiment):
     HEADS: ClassVar = SHAPE_HEADS
     ZERO_LINES: ClassVar = ("features", "untrained")
     MODULES: ClassVar = (
-        "data.shapes", "data.modelnet", "data.psb", "rendering.cameras", "rendering.folders", "rendering.layers", "rendering.lines",
+        "authors", "data.modelnet", "data.psb", "rendering.cameras", "rendering.folders", "rendering.layers", "rendering.lines",
         "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing", "rendering.workers",
         "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial", "features.pixels",
         "pipeline", "experiments.shapes",
