@@ -31,7 +31,7 @@ ARRAYS = {
     "sketches": ("f", 3), "sketch_labels": ("i", 1), "sketch_names": ("U", 1), "test": ("b", 1),
     "shapes": ("f", 2), "shape_labels": ("i", 1), "shape_names": ("U", 1),
 }  # fmt: skip
-"""What an array file holds: kind of number and number of axes."""
+"""What an array file holds, with the kind of number and the number of axes."""
 MOST_BYTES = 1 << 24  # of a text file
 
 

@@ -45,7 +45,7 @@ SKETCHES = {
     "tree": (18561, 0x4E29F5CFF96AADFAF56A),
     "wine-bottle": (19681, 0x85DFB96A5D97CDBEEB35),
 }
-"""Each class with the first of its 80 ids, which follow each other, and 80 bits, the first id's leftmost: 1 is for training."""
+"""Each class with the first of its 80 ids, which follow each other, and 80 bits, the first id's leftmost, 1 for training."""
 MODELS = {"cat": "feline", "wine-bottle": "bottle"}
 """Classes of the Princeton Shape Benchmark where they are called otherwise."""
 SIZE = 199

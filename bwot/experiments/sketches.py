@@ -112,10 +112,10 @@ class Sketches(Experiment):
 
     def load_data(self, data_dir=None) -> SketchData:
         """Sketches and shapes; see :meth:`Experiment.load_data`."""
-        from bwot.sketch_pipeline import sketch_data, standin_data
+        from bwot.sketch_pipeline import sketch_data
 
         if self.preset == "quick":
-            return standin_data()
+            return standins.sketches()
         return sketch_data(self.dataset, self.network, data_dir, self.variant)
 
     def fingerprint(self) -> None:
