@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 from seaborn import color_palette
 from torch import Tensor
 
+from bwot.figures import COLOURS, MARKERS, TITLES
+from bwot.published import LOGGED
 from bwot.shape_figures import GAP, LINE, WIDTH, card, retrieval_gallery, sheet
 
 COLUMNS = 4  # drawings, and as many views, of a class
@@ -69,6 +71,18 @@ def sketch_gallery(
     q, k = right.shape
     pictures = np.concatenate([drawings, found.reshape(q * k, *found.shape[2:])])
     return retrieval_gallery(pictures, range(q), q + torch.arange(q * k).view(q, k), right)
+
+
+def logged_curves() -> Figure:
+    """Test mAP by epoch in the authors' own logs of SHREC'14, a loss a curve."""
+    figure = Figure((WIDTH, 4.2))
+    axis = figure.subplots()
+    for loss, curve in LOGGED.items():
+        axis.plot(curve.epochs, curve.values, color=COLOURS[loss], marker=MARKERS[loss], ms=6,
+                  mfc="none", ls=(0, (4, 2)), label=f"{TITLES[loss]}, authors")  # fmt: skip
+    axis.set(xlabel="epoch", ylabel="test mAP on SHREC'14", xlim=(0, None), ylim=(0, 0.65))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
 
 
 def modality_map(
