@@ -1,9 +1,11 @@
-"""The command line: ``bwot run``, ``bwot tune``, ``bwot evaluate``, ``bwot data``, ``bwot page``, ``bwot report``."""
+"""The command line: ``bwot run``, ``tune``, ``evaluate``, ``page``, ``report``, and what :mod:`bwot.data_commands` adds."""
 
 import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
+
+from bwot import data_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +29,7 @@ def _parser():
     _add_evaluate(
         commands.add_parser("evaluate", help="scores and rank lists of a finished run on sketches")
     )
-    _add_data(commands.add_parser("data", help="verify or download data sets"))
+    data_commands.add_commands(commands)
     _add_page(commands.add_parser("page", help="execute a notebook into a page of the book"))
     _add_report(commands.add_parser("report", help="write the pages that are made from records"))
     return parser
@@ -191,37 +193,6 @@ def _evaluate(options) -> int:
         written = ranklists.write_rank_lists(options.rank_lists, data, answers)
         print(f"wrote {written} rank lists to {options.rank_lists}")
     return 0
-
-
-def _add_data(parser):
-    parser.add_argument("action", choices=["verify", "download"])
-    parser.add_argument("dataset", nargs="?", help="the set to download")
-    parser.add_argument(
-        "--data", metavar="DIR", help="folder with the data sets (default: $BWOT_DATA, else data/)"
-    )
-    parser.set_defaults(command=_data)
-
-
-def _data(options) -> int:
-    from bwot.data import catalogue
-    from bwot.paths import data_root
-
-    root = data_root(options.data)
-    sets = {entry.name: entry for entry in catalogue.SETS if entry.download}
-    if options.action == "download":
-        if options.dataset not in sets:
-            raise ValueError(f"name the set to download: {', '.join(sets)}.")
-        sets[options.dataset].download(root)
-    print(f"data sets in {root}")
-    statuses = catalogue.verify(root)
-    for status in statuses:
-        print(
-            f"  {status.name:<36} {status.state:<9} {status.size / 1e6:>8.1f} MB  {status.licence}"
-        )
-    for status in statuses:
-        if status.detail:
-            print(f"\n{status.name}:\n{status.detail}")
-    return int(any(status.state == "damaged" for status in statuses))
 
 
 def _add_page(parser):

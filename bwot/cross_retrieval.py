@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor, nn
 
 from bwot import metrics, training
@@ -54,12 +54,12 @@ def retrieval(
     return Answers(queries, labels, gallery, data.shapes.labels, scores)
 
 
-def average_precision(answers: Answers, sketches: int) -> Float32[np.ndarray, " sketches"]:
+def average_precision(answers: Answers, sketches: int) -> Float64[np.ndarray, " sketches"]:
     """Of each sketch, the mean over its rotations where those are asked; NaN for one that no shape answers."""
     return answers.scores.average_precision.view(sketches, -1).mean(1).numpy()
 
 
-def class_scores(answers: Answers) -> dict[int, Float32[np.ndarray, " 6"]]:
+def class_scores(answers: Answers) -> dict[int, Float64[np.ndarray, " 6"]]:
     """The six scores of each class, means over its queries; without classes that no shape answers."""
     per_query = answers.scores.per_query
     scored = ~per_query[:, 0].isnan()
@@ -69,13 +69,12 @@ def class_scores(answers: Answers) -> dict[int, Float32[np.ndarray, " 6"]]:
     }
 
 
-def curve(scores: metrics.RetrievalScores) -> list[list[float]]:
+def curve(scores: metrics.RetrievalScores) -> Float64[np.ndarray, "points 3"]:
     """Rank, precision and recall at some ranks, close together where ranks are low; means over the queries."""
-    ranks = np.geomspace(1, len(scores.precision), CURVE_POINTS).round().astype(int)
-    return [
-        [int(rank), *(round(value[rank - 1].item(), 6) for value in (scores.precision, scores.recall))]
-        for rank in np.unique(ranks)
-    ]  # fmt: skip
+    spread = np.geomspace(1, len(scores.precision), CURVE_POINTS).round()
+    ranks = np.unique(spread.astype(int))
+    values = (each.numpy()[ranks - 1].round(6) for each in (scores.precision, scores.recall))
+    return np.column_stack([ranks, *values])
 
 
 def evaluator(
@@ -129,7 +128,7 @@ def _keep(folder, answers, sketches):
         gallery=answers.gallery.numpy(),
         gallery_labels=answers.gallery_labels.numpy(),
         average_precision=average_precision(answers, sketches),
-        curve=np.array(curve(answers.scores)),
+        curve=curve(answers.scores),
     )
     write_atomically(folder / EMBEDDINGS, stream.getvalue())
 

@@ -39,6 +39,10 @@ _LOOKS = {  # title, marker
     "untrained": ("untrained network", "+"),
     "pixels": ("raw pixels", "x"),
     "features": ("frozen features", "1"),
+    "lifted": ("lifted structure", "p"),
+    "npair": ("N-pair", "h"),
+    "multisimilarity": ("multi-similarity", "*"),
+    "supcon": ("SupCon", "d"),
 }
 TITLES = {loss: title for loss, (title, _) in _LOOKS.items()}
 MARKERS = {loss: marker for loss, (_, marker) in _LOOKS.items()}

@@ -24,9 +24,10 @@ from bwot.records import Record, find_records, read_record, write_record
 REPLAY_STEPS, EXPLODED = 20, 1e6
 _MODULES = (
     "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.general", "cpu.solver", "cpu.pairs", "cpu.adjoint", "cpu.loss", "gpu.kernels",
-    "gpu.solver", "sinkhorn_torch", "sinkhorn", "implicit", "pairs", "losses", "controls", "authors", "published", "backbones", "heads", "metrics",
+    "gpu.solver", "sinkhorn_torch", "sinkhorn", "implicit", "pairs", "losses", "controls", "published", "backbones", "heads", "metrics",
     "accuracy", "dice", "meshes", "families.parts", "families.chance", "families.furniture", "families.household", "families.outdoors",
-    "solids", "standins", "data.images", "data.sampling", "checkpoints", "training", "experiments.settings", "evaluation", "runs",
+    "solids", "standins", "data.images", "data.sampling", "data.shapes", "data.sketches", "checkpoints", "crossmodal", "training",
+    "experiments.settings", "evaluation", "cross_retrieval", "runs",
 )  # fmt: skip
 
 

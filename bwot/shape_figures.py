@@ -44,14 +44,14 @@ def view_sheet(strips: Mapping[str, UInt8[np.ndarray, "v h w"]]) -> Figure:
     columns = 6 if all(count % 6 == 0 for count in counts) else 5
     side = (WIDTH - GAP * (columns - 1)) / columns
     rows = [-(-count // columns) for count in counts]
-    axis = _sheet(sum(rows) * (side + GAP) + 1.5 * LINE * len(rows))
+    axis = sheet(sum(rows) * (side + GAP) + 1.5 * LINE * len(rows))
     top = axis.get_ylim()[1]
     for (title, views), high in zip(strips.items(), rows, strict=True):
         axis.text(0, top - 1.2 * LINE, title, fontsize=11)
         top -= 1.5 * LINE
         for k, picture in enumerate(views):
             place = (k % columns) * (side + GAP), top - (k // columns + 1) * (side + GAP)
-            _card(axis, picture, *place, side)
+            card(axis, picture, *place, side)
         top -= high * (side + GAP)
     return axis.figure
 
@@ -73,16 +73,16 @@ def retrieval_gallery(
     columns = -(-ranks.shape[1] // 2)
     side = (WIDTH - GAP * (columns + 2)) / (columns + 2)
     block = 2 * (side + GAP) + 2 * GAP
-    axis = _sheet(block * len(queries) + LINE)
+    axis = sheet(block * len(queries) + LINE)
     top = axis.get_ylim()[1] - LINE
     axis.text(0, top + GAP, "query", fontsize=10)
     axis.text(2 * (side + GAP) + GAP, top + GAP, "found, nearest first", fontsize=10)
     for query, found, good in zip(queries, ranks.tolist(), right.tolist(), strict=True):
-        _card(axis, pictures[query], 0, top - 2 * side - GAP, 2 * side + GAP)
+        card(axis, pictures[query], 0, top - 2 * side - GAP, 2 * side + GAP)
         for k, (item, is_right) in enumerate(zip(found, good, strict=True)):
             row, column = divmod(k, columns)
             place = (column + 2) * (side + GAP) + GAP, top - (row + 1) * side - row * GAP
-            _card(axis, pictures[item], *place, side)
+            card(axis, pictures[item], *place, side)
             _judge(axis, *place, side, is_right)
         top -= block
     return axis.figure
@@ -114,7 +114,7 @@ def plan_with_shapes(
     columns = 4
     side = (WIDTH - 3 * GAP * (columns - 1)) / columns
     block = 2 * side + GAP + 2.6 * LINE
-    axis = _sheet(block * -(-len(pairs) // columns))
+    axis = sheet(block * -(-len(pairs) // columns))
     for k, (i, j) in enumerate(pairs):
         left, top = (k % columns) * (side + 3 * GAP), axis.get_ylim()[1] - (k // columns) * block
         axis.text(left, top - 0.9 * LINE, f"weight {weight[i, j]:.1f}", fontsize=10)
@@ -123,7 +123,7 @@ def plan_with_shapes(
         )
         for row, picture in enumerate((pictures[i], others[j])):
             place = left, top - 2 * LINE - (row + 1) * side - row * GAP
-            _card(axis, picture, *place, side)
+            card(axis, picture, *place, side)
             _judge(axis, *place, side, bool(same[i, j]), glyph=False)
     return axis.figure
 
@@ -180,7 +180,7 @@ def _even_in(recall):
     return torch.searchsorted(recall.contiguous(), steps).clamp_max(len(recall) - 1).unique()
 
 
-def _sheet(height: float) -> Axes:
+def sheet(height: float) -> Axes:
     """An empty figure of this height whose coordinates are inches."""
     figure = Figure((WIDTH, height), layout="none")
     axis = figure.add_axes((0, 0, 1, 1))
@@ -189,8 +189,8 @@ def _sheet(height: float) -> Axes:
     return axis
 
 
-def _card(axis, picture, x, y, side):
-    """A picture on a light card with its lower left corner at (x, y); larger ones are averaged down."""
+def card(axis: Axes, picture: UInt8[np.ndarray, "h w"], x, y, side) -> None:
+    """A picture on a light card with its lower left corner at (x, y), in inches; larger ones are averaged down."""
     step = max(1, round(max(picture.shape) / (PIXELS * side)))
     high, wide = (length // step for length in picture.shape)
     blocks = picture[: high * step, : wide * step].reshape(high, step, wide, step)

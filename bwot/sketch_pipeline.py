@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
+from bwot.data.feature_lists import read_converted
 from bwot.data.images import Split
 from bwot.data.sketches import PARTS, SketchData, SketchSet
 from bwot.drawings import ROTATIONS, VERSION, read_drawing, rotations
@@ -42,7 +43,8 @@ def sketch_data(
     Args:
         dataset: one of :data:`DATASETS`.
         network: ``small``: rotations and views, pictures of 64 × 64. Others: features of both by this network, see
-            :func:`bwot.pipeline.make_features`; of shapes the maximum over the views.
+            :func:`bwot.pipeline.make_features`; of shapes the maximum over the views. An array file, ``NAME.npz``, that
+            :mod:`bwot.data.feature_lists` converted: its features; nothing else of the set is needed.
         root: the folder with the data sets; see :func:`bwot.paths.data_root`.
         variant: see the loader of the data set.
 
@@ -51,28 +53,44 @@ def sketch_data(
         DataError: where they are damaged, or shapes cannot be drawn.
         ValueError: for a sketch that cannot be read.
     """
+    if network.endswith(".npz"):
+        found = read_converted(Path(network).expanduser(), dataset)
+        sketches = _standardised(found.sketches, found.splits["train"])
+        shapes = _standardised(found.shapes, slice(None))
+        return _data(found, sketches, shapes, {"network": "converted"}, _nothing_to_see)
     found = load_sketches(dataset, root, variant)
     views = make_views(models(found), TRAINED if network == "small" else FROZEN)
-    content = {"set": found.sha256, "views": views.arrangement, "rotations": ROTATIONS, "drawings": VERSION}  # fmt: skip
+    made = {"views": views.arrangement, "rotations": ROTATIONS, "drawings": VERSION}
     if network == "small":
         sketches, shapes = _sketch_pictures(found), _shape_pictures(found, views)
-        content |= {"network": "small", "size": TRAINED}
+        made |= {"network": "small", "size": TRAINED}
     else:
-        turned, made = make_sketch_features(found, network, root)
+        turned, by = make_sketch_features(found, network, root)
         seen, _ = make_features(models(found), views, network, root)
-        sketches, shapes = _standardised(turned, found.splits["train"]), standardised(seen)
-        content |= made | {"size": FROZEN}
+        sketches = _standardised(turned.values.astype(np.float32), found.splits["train"])
+        shapes = standardised(seen)
+        made |= by | {"size": FROZEN}
+    return _data(found, sketches, shapes, made, Look(found, views))
+
+
+def _data(found, sketches, shapes, made, look):
+    labels = torch.from_numpy(found.sketch_labels)
+    content = json.dumps({"set": found.sha256} | made, sort_keys=True)
+    parts = {
+        part: Split(torch.from_numpy(sketches[found.splits[part]]), labels[found.splits[part]])
+        for part in PARTS
+    }
     return SketchData(
         name=found.name,
         variant=found.variant,
         official=found.official,
-        sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        sha256=hashlib.sha256(content.encode()).hexdigest(),
         classes=found.classes,
         shapes=Split(torch.from_numpy(shapes), torch.from_numpy(found.shape_labels)),
         names={part: tuple(found.sketch_names[i] for i in found.splits[part]) for part in PARTS}
         | {"shapes": found.shape_names},
-        look=Look(found, views),
-        **{part: _part(sketches, found, part) for part in PARTS},
+        look=look,
+        **parts,
     )
 
 
@@ -152,16 +170,14 @@ def _shape_pictures(found, views):
     return np.stack([read_views(views, name) for name in found.shape_names])[:, :, None]
 
 
-def _standardised(features, train) -> Float32[np.ndarray, "n r d"]:
-    values = features.values.astype(np.float32)
-    mean, deviation = values[train].mean((0, 1)), values[train].std((0, 1))
+def _standardised(values, train):
+    """Features (..., d), each number by its mean and deviation over some sketches or shapes; in place."""
+    over = tuple(range(values.ndim - 1))
+    mean, deviation = values[train].mean(over), values[train].std(over)
     values -= mean
     values /= np.maximum(deviation, 1e-6)
     return values
 
 
-def _part(sketches, found, part):
-    indices = found.splits[part]
-    return Split(
-        torch.from_numpy(sketches[indices]), torch.from_numpy(found.sketch_labels[indices])
-    )
+def _nothing_to_see(part, index):
+    raise ValueError("features that were converted from text have no pictures to look at.")

@@ -7,6 +7,7 @@ import pandas
 
 from bwot.comparison import Summary, losses_in, of_loss, summarise, verdict
 from bwot.data.images import ImageSet
+from bwot.data.sketches import SketchData
 from bwot.experiments import campaign, experiment_of
 from bwot.figures import SCORE_NAMES, TITLES
 from bwot.paths import PROJECT
@@ -26,11 +27,11 @@ RUN_MEGABYTES = 25
 """Of a run's folder, with network and optimiser in the checkpoint and the test embeddings."""
 
 
-def banner(data: ImageSet) -> str:
+def banner(data: ImageSet | SketchData) -> str:
     """What data a page is about; a warning where they stand in for others."""
     sizes = ", ".join(f"{len(part.labels):,} {name}" for name, part in
                       (("training", data.train), ("validation", data.validation), ("test", data.test)))  # fmt: skip
-    facts = f"Data: {data.name}, {data.variant} ({sizes} {_kind(data.train.images)})."
+    facts = f"Data: {data.name}, {data.variant} ({sizes} {_kind(data)})."
     if data.official:
         return f":::{{note}}\n{facts} Every byte is as published.\n:::"
     if not data.variant.startswith("stand-in"):
@@ -41,7 +42,14 @@ def banner(data: ImageSet) -> str:
     )
 
 
-def _kind(samples):
+def _kind(data):
+    samples = data.train.images
+    if isinstance(data, SketchData):
+        turned = f"drawings in {samples.shape[1]} rotation" + "s" * (samples.shape[1] > 1)
+        what = f"features of length {samples.shape[-1]}"
+        if samples.ndim == 5:
+            what = f"pictures of {samples.shape[-2]}×{samples.shape[-1]} pixels"
+        return f"{turned}, and {len(data.shapes.labels):,} shapes; {what}"
     if samples.ndim == 2:
         return f"shapes, each with a feature of length {samples.shape[1]}"
     pixels = "×".join(map(str, samples.shape[-2:]))

@@ -53,9 +53,17 @@ FLOORS = [
     {"runs"},
     {"tuning", "figures", "publishing", "ranklists"},
     {"shape_figures", "tables", "toy", "play"},
-    {"findings", "gradients", "explorer", "scoreboard", "sharpness"},
+    {
+        "findings",
+        "sketch_figures",
+        "sketch_tables",
+        "gradients",
+        "explorer",
+        "scoreboard",
+        "sharpness",
+    },
     {"claims"},
-    {"report"},
+    {"report", "data_commands"},
     {"__main__"},
 ]
 BARE = [

@@ -14,7 +14,7 @@ import torch
 
 from bwot import experiments, runs
 from bwot.__main__ import _parser, main
-from bwot.experiments import Images, Shapes
+from bwot.experiments import Images, Shapes, Sketches
 from bwot.records import read_record
 
 QUICK = "run images --preset quick --loss pairwise --seed 3 --epochs 1".split()
@@ -102,7 +102,7 @@ def inside(parser, name):
     return commands.choices[name]
 
 
-@pytest.mark.parametrize("kind", [Images, Shapes])
+@pytest.mark.parametrize("kind", [Images, Shapes, Sketches])
 def test_every_setting_is_an_option_of_its_type(kind):
     parser = inside(inside(_parser(), "run"), kind.NAME)
     options = {action.dest: action for action in parser._actions}

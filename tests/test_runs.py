@@ -15,7 +15,7 @@ from bwot import runs as bwot_runs
 from bwot.data import mnist
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
-from bwot.experiments import Images, Shapes
+from bwot.experiments import Images, Shapes, Sketches
 from bwot.records import read_record, unpack, validate, write_record
 from bwot.runs import cache_key, run, staleness
 
@@ -203,7 +203,7 @@ def imported(module):
                     yield name
 
 
-@pytest.mark.parametrize("kind", [Images, Shapes])
+@pytest.mark.parametrize("kind", [Images, Shapes, Sketches])
 def test_the_key_covers_every_module_that_a_number_can_depend_on(kind):
     reached, open_ends = {"experiments"}, ["runs", f"experiments.{kind.NAME}"]
     while open_ends:

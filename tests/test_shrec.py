@@ -241,11 +241,18 @@ def test_what_cannot_be_fetched_says_where_it_is(tmp_path):
         shrec.download(tmp_path, year=14)
 
 
+def head(side):
+    """The first bytes of a square PNG."""
+    return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + 2 * side.to_bytes(4, "big")
+
+
 def small_subset(root):
     """Sketches and models of the 15 classes, three models each, one of them in a class below."""
     for name, (first, _) in shrec13_15.SKETCHES.items():
         for number in range(first, first + 80):
-            put(root / "tu_berlin" / "png" / name / f"{number}.png")
+            path = root / "tu_berlin" / "png" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(head(1111) + path.name.encode())
     home, lists = root / "psb", ({}, {})
     for k, name in enumerate(shrec13_15.SKETCHES):
         called = shrec13_15.MODELS.get(name, name)
@@ -302,6 +309,13 @@ def test_missing_sketches_of_the_subset_are_named(tmp_path):
     found = shrec13_15.load(root)
     assert found.missing == ("ant/241",)
     assert "other than 50 + 30 sketches of ant" in found.variant
+
+
+def test_sketches_of_another_size_are_named(tmp_path):
+    root = small_subset(tmp_path)
+    (root / "tu_berlin" / "png" / "ant" / "241.png").write_bytes(head(150))
+    variant = shrec13_15.load(root, "smaller").variant
+    assert "smaller, sketches of 150 × 150 pixels instead of 1111 × 1111, 45 of 199" in variant
 
 
 @pytest.mark.parametrize("folder", ["tu_berlin", "psb"])

@@ -45,11 +45,12 @@ SKETCHES = {
     "tree": (18561, 0x4E29F5CFF96AADFAF56A),
     "wine-bottle": (19681, 0x85DFB96A5D97CDBEEB35),
 }
-"""Each class with the first of its 80 ids, which follow each other, and 80 bits, the first id's leftmost: 1 is for training."""
+"""Each class with the first of its 80 ids, which follow each other, and 80 bits, the first id's leftmost, 1 for training."""
 MODELS = {"cat": "feline", "wine-bottle": "bottle"}
 """Classes of the Princeton Shape Benchmark where they are called otherwise."""
 SIZE = 199
 A_CLASS = 80
+SIDES = 1111, 1111  # of a sketch in pixels
 MOST_BYTES = 1 << 32  # of the archive of sketches
 MEMBER = re.compile(rf"(?P<path>png/(?:{'|'.join(SKETCHES)})/\d{{1,5}}\.png)")
 """In the archive; the folder ``png`` in it has all 250 classes, of which these are unpacked."""
@@ -84,7 +85,7 @@ def load(root: Path | None = None, variant: str | None = None) -> SketchSet:
     return sketch_set(
         NAME,
         root,
-        f"15-class subset, {checked_name(variant) or UNVERIFIED}",
+        f"15-class subset, {checked_name(variant) or UNVERIFIED}{_other_sizes(sketches)}",
         sketches,
         _models(home, lists),
         Published(len(SKETCHES), SIZE, 50, 30),
@@ -95,6 +96,22 @@ def load(root: Path | None = None, variant: str | None = None) -> SketchSet:
 def _file(root, name, number):
     path = root / "tu_berlin" / "png" / name / f"{number}.png"
     return path if path.is_file() else None
+
+
+def _other_sizes(sketches):
+    """The sizes of sketches in pixels that are not the published one, in words."""
+    sizes = {_size(sketch.path) for sketch in sketches if sketch.path} - {SIDES}
+    if not sizes:
+        return ""
+    told = ", ".join(f"{width} × {height}" for width, height in sorted(sizes)[:3])
+    return f", sketches of {told} pixels instead of {SIDES[0]} × {SIDES[1]}"
+
+
+def _size(path):
+    """Width and height in the head of a PNG file; what is damaged is found out where it is read."""
+    with path.open("rb") as stream:
+        head = stream.read(24)
+    return int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
 
 
 def _models(home, lists):

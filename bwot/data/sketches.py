@@ -19,7 +19,7 @@ from bwot.data.shapes import fingerprint, some, split_training
 PARTS = ("train", "validation", "test")
 """Those of the sketches."""
 SHARE = 5
-"""One in so many training sketches is for validation: 10 of 50 in each class."""
+"""One in so many training sketches is for validation, 10 of 50 in each class."""
 
 
 @dataclass(frozen=True, eq=False)

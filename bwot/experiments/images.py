@@ -43,7 +43,7 @@ class Images(Experiment):
     HEADS: ClassVar = LENET_HEADS
     ZERO_LINES: ClassVar = ("pixels", "untrained")
     COMPARISONS: ClassVar = dict.fromkeys(DATASETS, ("tuned", "common", "as published"))
-    MODULES: ClassVar = ("data.mnist", "data.cifar10", "experiments.images")
+    MODULES: ClassVar = ("authors", "data.mnist", "data.cifar10", "experiments.images")
 
     dataset: str = "mnist"
     normalise_gradient: bool = False

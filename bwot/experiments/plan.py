@@ -52,7 +52,7 @@ def grid(
         raise ValueError(
             f"no setting is called {', '.join(sorted(unknown))}; there are {', '.join(names)}."
         )
-    known.setdefault("epochs", kind.PRESETS[preset]["epochs"])
+    known = {name: value for name, value in kind.PRESETS[preset].items() if name in names} | known
     seeds = kind.PRESETS[preset]["seeds"] if seeds is None else seeds
     for name, values in (("losses", losses), ("seeds", seeds)):
         if not isinstance(values, list | tuple) or not values:

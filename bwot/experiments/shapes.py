@@ -55,7 +55,7 @@ class Shapes(Experiment):
     END_TO_END: ClassVar = {"network": "small", "epochs": 5}
     """What is changed where the network is trained too; rate and margins stay those of the authors' code, for every loss."""
     MODULES: ClassVar = (
-        "data.shapes", "data.modelnet", "data.psb", "rendering.cameras", "rendering.folders", "rendering.layers", "rendering.lines",
+        "authors", "data.modelnet", "data.psb", "rendering.cameras", "rendering.folders", "rendering.layers", "rendering.lines",
         "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing", "rendering.workers",
         "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial", "features.pixels",
         "pipeline", "experiments.shapes",

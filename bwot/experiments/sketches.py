@@ -36,7 +36,8 @@ class Sketches(Experiment):
     DATASETS: ClassVar = ("shrec13-15", "shrec13", "shrec14")
     PRESETS: ClassVar = {
         "quick": {
-            "epochs": 3,
+            "epochs": 4,
+            "batch_size": 40,
             "seeds": (0, 1),
             "data": "procedural stand-ins, no download",
             "rates": (0.01, 0.02),
@@ -52,7 +53,10 @@ class Sketches(Experiment):
     HEADS: ClassVar = SKETCH_HEADS
     ZERO_LINES: ClassVar = ("features", "untrained")
     MODULES: ClassVar = (
-        "baselines", "crossmodal", "cross_retrieval", "data.sketches", "experiments.sketches",
+        "data.modelnet", "data.psb", "data.shrec", "data.shrec13_15", "drawings", "rendering.cameras", "rendering.folders", "rendering.layers",
+        "rendering.lines", "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing",
+        "rendering.workers", "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial",
+        "features.pixels", "pipeline", "sketch_pipeline", "baselines", "experiments.sketches",
     )  # fmt: skip
 
     dataset: str = "shrec13-15"
@@ -109,10 +113,10 @@ class Sketches(Experiment):
 
     def load_data(self, data_dir=None) -> SketchData:
         """Sketches and shapes; see :meth:`Experiment.load_data`."""
-        from bwot.sketch_pipeline import sketch_data, standin_data
+        from bwot.sketch_pipeline import sketch_data
 
         if self.preset == "quick":
-            return standin_data()
+            return standins.sketches()
         return sketch_data(self.dataset, self.network, data_dir, self.variant)
 
     def fingerprint(self) -> None:
@@ -189,6 +193,8 @@ class Sketches(Experiment):
     def _head(self, kind, features):
         pair = sketch_heads(self.head, features)
         head = MetricHead(features, getattr(pair, kind), pair.activation, pair.linear)
-        start = authors_normal_ if self.head == "code" else glorot_
+        # Else torch's own start: embeddings about as far apart as the margin. Glorot's are ten times that, and collapse.
+        if self.head == "code":
+            authors_normal_(head)
         last = [UnitLength()] if self.loss in baselines.ANGULAR else []
-        return nn.Sequential(start(head), *last)
+        return nn.Sequential(head, *last)

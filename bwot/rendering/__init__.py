@@ -2,6 +2,6 @@
 
 from bwot.rendering.cameras import camera_frames
 from bwot.rendering.folders import Broken, read_strip, render_folder
-from bwot.rendering.pictures import render
+from bwot.rendering.pictures import render, render_from
 
-__all__ = ["Broken", "camera_frames", "read_strip", "render", "render_folder"]
+__all__ = ["Broken", "camera_frames", "read_strip", "render", "render_folder", "render_from"]

@@ -6,7 +6,7 @@ The same mesh gives the same bytes on the same machine: nothing is random, and o
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from bwot.meshes import Mesh
 from bwot.rendering.cameras import Up, Views, camera_frames
@@ -39,15 +39,30 @@ def render(
         ValueError: for a shape that is not finite, empty or outside the unit sphere, faces that name vertices that are not
             there, or settings of another kind than these.
     """
-    check_settings(views, size, style, samples, up)
+    return render_from(mesh, camera_frames(views, up), size, style, samples)
+
+
+def render_from(
+    mesh: Mesh,
+    frames: Float64[np.ndarray, "v 3 3"],
+    size: int = 224,
+    style: Style = "shaded",
+    samples: int = 2,
+) -> UInt8[np.ndarray, "v size size"]:
+    """As :func:`render`, from cameras of one's own: frames as :func:`~bwot.rendering.cameras.camera_frames` gives them."""
+    _check_picture(size, style, samples)
     _check(mesh)
     draw = _painter(mesh, size, style, samples)
-    return np.stack([draw(frame) for frame in camera_frames(views, up)])
+    return np.stack([draw(frame) for frame in frames])
 
 
 def check_settings(views: str, size: int, style: str, samples: int, up: str) -> None:
     """Refuse settings that :func:`render` does not know."""
     camera_frames(views, up)
+    _check_picture(size, style, samples)
+
+
+def _check_picture(size, style, samples):
     if style not in ("shaded", "drawn"):
         raise ValueError(f"style must be 'shaded' or 'drawn', not {style!r}.")
     if not 8 <= size <= 2048:
