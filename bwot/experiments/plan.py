@@ -61,7 +61,7 @@ def grid(
 
 
 def campaign(dataset: str, preset: str) -> list[str]:
-    """Names of all records of a data set at a preset: each way of comparing that its experiment has for it, and the zero lines.
+    """Names of all records of a data set at a preset: each way of comparing that its experiment has for it, sides, zero lines.
 
     >>> campaign("mnist", "full")[0]
     'tuned/pairwise-seed0'
@@ -73,6 +73,9 @@ def campaign(dataset: str, preset: str) -> list[str]:
         for way in kind.COMPARISONS[dataset]
         for loss in (("bwot",) if way == "as published" else kind.LOSSES)
         for seed in (seeds[:1] if way == "end to end" else seeds)
+    ]
+    names += [
+        f"{side}/{given['loss']}-seed{seed}" for side, given in kind.SIDES.items() for seed in seeds
     ]
     raw, untrained = kind.ZERO_LINES
     return names + [f"{raw}-seed0"] + [f"{untrained}-seed{seed}" for seed in seeds]
