@@ -86,6 +86,7 @@ bench: $(BENCH)/.installed $(INSTALLED)
 	$(BENCH)/bin/python -m benchmarks.transport $(TRANSPORT)
 	$(BENCH)/bin/python benchmarks/retrieval.py
 	$(BENCH)/bin/python benchmarks/training.py
+	$(BENCH)/bin/python benchmarks/sketches.py
 	$(BIN)/python benchmarks/features.py
 	$(BENCH)/bin/python -m benchmarks.rendering $(MESHES)
 

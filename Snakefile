@@ -27,7 +27,7 @@ PRESETS = experiments.Images.PRESETS  # every experiment has these
 if PRESET not in PRESETS:
     raise WorkflowError(f"preset must be one of {', '.join(PRESETS)}, not {PRESET}.")
 RESULTS = SETTINGS["results"] or f"runs/{PRESET}"
-NOTEBOOKS = {"mnist": "images", "cifar10": "images", "modelnet10": "shapes", "psb": "shapes", "modelnet40": "shapes"}  # the notebook of each data set
+NOTEBOOKS = {dataset: name for name, kind in experiments.EXPERIMENTS.items() for dataset in kind.DATASETS}  # of each data set
 DATASETS = SETTINGS["datasets"].split(",")
 if strange := set(DATASETS) - NOTEBOOKS.keys():
     raise WorkflowError(f"no data set is called {', '.join(strange)}; there are {', '.join(NOTEBOOKS)}.")
@@ -38,10 +38,15 @@ OPTIONS = f"--preset {PRESET} --device {SETTINGS['device']} {DATA} {VARIANT}"
 
 # A quick page shows one way of comparing: a few seconds of each.
 QUICK = {"mnist": "", "cifar10": "-p losses '[rowsoftmax, bwot]' -p comparisons '[tuned]'", "modelnet10": ""}
+SIDES = {side: given for kind in experiments.EXPERIMENTS.values() for side, given in kind.SIDES.items()}
 CODE = [str(path) for path in sorted(Path("bwot").rglob("*.py"))]
 BOOK = sorted(f"book/{path}" for path in glob_wildcards("book/{path,(?!_build|executed|pages|extension/.*__pycache__).*}").path)
 COMMITTED = [page for page in expand("book/pages/{dataset}.ipynb", dataset=NOTEBOOKS) if Path(page).exists()]
 QUICK_PAGES = expand("book/executed/{page}.ipynb", page=["hard_samples", *QUICK])
+
+
+def side_settings(wildcards):
+    return " ".join(f"--{name} {value}" for name, value in SIDES[wildcards.side].items() if name != "loss")
 
 
 def records_of(dataset):
@@ -108,7 +113,8 @@ if PRESET != "quick":
 
     wildcard_constraints:
         dataset="|".join(NOTEBOOKS),
-        loss="|".join([*experiments.LOSSES, *{name for kind in experiments.EXPERIMENTS.values() for name in kind.ZERO_LINES}]),
+        loss="|".join({name for kind in experiments.EXPERIMENTS.values() for name in (*kind.LOSSES, *kind.ZERO_LINES)}),
+        side="|".join(SIDES),
         seed=r"\d+",
 
 
@@ -132,9 +138,20 @@ if PRESET != "quick":
             gpu=int(SETTINGS["device"] != "cpu"),
         params:
             experiment=lambda wildcards: NOTEBOOKS[wildcards.dataset],
+            how="",
         shell:
-            "{PYTHON} bwot tune {params.experiment} --dataset {wildcards.dataset} --loss {wildcards.loss} {OPTIONS} --output {output} "
-            ">{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+            "{PYTHON} bwot tune {params.experiment} --dataset {wildcards.dataset} --loss {wildcards.loss} {OPTIONS} {params.how} "
+            "--output {output} >{log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+    use rule tune as side_tune with:
+        output:
+            RESULTS + "/{dataset}/{side}/tuning/{loss}.json",
+        log:
+            f"runs/logs/{PRESET}-{{dataset}}-{{side}}-tune-{{loss}}.log",
+        params:
+            experiment=lambda wildcards: NOTEBOOKS[wildcards.dataset],
+            how=side_settings,
 
 
     rule run:
@@ -170,6 +187,20 @@ if PRESET != "quick":
             how=lambda wildcards, input: f"--tuned {input.tuning}",
 
 
+    use rule run as side_run with:
+        input:
+            ancient("runs/data/{dataset}.ok"), tuning=RESULTS + "/{dataset}/{side}/tuning/{loss}.json",
+        output:
+            RESULTS + "/{dataset}/{side}/{loss}-seed{seed}.json",
+        log:
+            f"runs/logs/{PRESET}-{{dataset}}-{{side}}-{{loss}}-{{seed}}.log",
+        benchmark:
+            f"runs/logs/{PRESET}-{{dataset}}-{{side}}-{{loss}}-{{seed}}.tsv"
+        params:
+            experiment=lambda wildcards: NOTEBOOKS[wildcards.dataset],
+            how=lambda wildcards, input: f"{side_settings(wildcards)} --tuned {input.tuning}",
+
+
     use rule run as published_run with:
         output:
             RESULTS + "/{dataset}/as-published/{loss}-seed{seed}.json",
@@ -190,7 +221,7 @@ if PRESET != "quick":
         params:
             notebook=lambda wildcards: NOTEBOOKS[wildcards.dataset],
             results=Path(RESULTS).resolve(),
-            losses=f"[{', '.join(experiments.LOSSES)}]",
+            losses=lambda wildcards: f"[{', '.join(experiments.experiment_of(wildcards.dataset).LOSSES)}]",
             variant=f"-p variant {shlex.quote(SETTINGS['variant'])}" if VARIANT else "",
         shell:
             "{PYTHON} bwot page {params.notebook} -p dataset {wildcards.dataset} -p preset {PRESET} {DATA_DIR} {params.variant} "

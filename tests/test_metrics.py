@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bwot import metrics
-from bwot.metrics import retrieval_scores, score_embeddings
+from bwot.metrics import rankings, retrieval_scores, score_embeddings
 
 MEANS = ("nn", "ft", "st", "e", "dcg", "map")
 
@@ -61,6 +61,7 @@ def scores_by_loop(distances, query_labels, gallery_labels, exclude_self=False):
     means = {name: sum(row[k] for row in kept) / len(kept) for k, name in enumerate(MEANS)}
     return means | {
         "average_precision": [nan if row is None else row[5] for row in rows],
+        "per_query": [[nan] * 6 if row is None else row for row in rows],
         "precision": [value / len(kept) for value in precision],
         "recall": [value / len(kept) for value in recall],
         "tied": ties / pairs if pairs else 0.0,
@@ -324,3 +325,24 @@ def test_bad_embeddings_are_named(queries, gallery, message, plain_types):
     labels = torch.zeros(3, dtype=torch.long)
     with pytest.raises(ValueError, match=message):
         score_embeddings(queries, gallery, labels, labels)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rankings_are_those_that_are_scored(seed):
+    generator = torch.Generator().manual_seed(seed)
+    queries, gallery = (torch.randint(3, (n, 2), generator=generator).float() for n in (5, 12))
+    labels = [torch.randint(3, (n,), generator=generator) for n in (5, 12)]
+    scores = score_embeddings(queries, gallery, *labels)
+    values = []
+    for query, label, (order, far) in zip(queries, labels[0], rankings(queries, gallery), strict=True):  # fmt: skip
+        assert sorted(order.tolist()) == list(range(12))
+        expected = (gallery[order] - query).double().norm(dim=1).numpy()
+        assert np.allclose(far, expected) and (np.diff(far) >= 0).all()
+        hits = np.flatnonzero((labels[1][order] == label).numpy()) + 1
+        values.append((np.arange(1, len(hits) + 1) / hits).mean() if len(hits) else np.nan)
+    assert np.allclose(values, scores.average_precision, equal_nan=True)  # ties are broken alike
+
+
+def test_rankings_of_embeddings_that_do_not_fit_are_refused(plain_types):
+    with pytest.raises(ValueError, match="with the same d > 0"):
+        next(rankings(torch.ones(2, 3), torch.ones(2, 4)))

@@ -9,7 +9,7 @@ import sys
 import nbformat
 import pytest
 
-from bwot.experiments import LOSSES, Images
+from bwot.experiments import LOSSES, Images, Sketches
 from bwot.paths import PROJECT
 
 
@@ -57,6 +57,21 @@ def test_one_data_set_of_another_variant_can_be_asked_for(tmp_path):
     assert f"{tmp_path}/mnist" not in told
     refused = snakemake("-n", "book", "--config", "datasets=cifar")
     assert refused.returncode != 0 and "mnist, cifar10" in refused.stdout + refused.stderr
+
+
+def test_sketches_have_their_own_losses_and_sides(tmp_path):
+    asked = ["preset=short", f"results={tmp_path}", "datasets=shrec13-15"]
+    done = snakemake("-n", "-p", "book", "--config", *asked)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout + done.stderr
+    folder = f"{tmp_path}/shrec13-15"
+    for loss in Sketches.LOSSES:
+        assert (
+            f"{folder}/tuning/{loss}.json" in told and f"{folder}/tuned/{loss}-seed9.json" in told
+        )
+    assert f"--lam 5.0 --output {folder}/lam5/tuning/bwot.json" in told
+    assert f"--lam 5.0 --tuned {folder}/lam5/tuning/bwot.json --output {folder}/lam5/bwot-seed9.json" in told  # fmt: skip
+    assert f"losses '[{', '.join(Sketches.LOSSES)}]'" in told and f"{folder}/bwot-seed0" not in told
 
 
 def copy_of_the_project(folder):

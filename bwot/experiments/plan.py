@@ -54,7 +54,7 @@ def grid(
 
 
 def campaign(kind: type[Experiment], preset: str) -> list[str]:
-    """Names of all records of a data set at a preset: each loss in the ways of the experiment, the authors' settings, zero lines.
+    """Names of all records of a data set at a preset: losses, sides, the authors' settings, zero lines.
 
     >>> campaign(Images, "full")[0]
     'tuned/pairwise-seed0'
@@ -62,6 +62,9 @@ def campaign(kind: type[Experiment], preset: str) -> list[str]:
     seeds = kind.PRESETS[preset]["seeds"]
     names = [
         f"{way}{loss}-seed{seed}" for way in kind.WAYS for loss in kind.LOSSES for seed in seeds
+    ]
+    names += [
+        f"{side}/{given['loss']}-seed{seed}" for side, given in kind.SIDES.items() for seed in seeds
     ]
     names += [f"as-published/bwot-seed{seed}" for seed in seeds]
     raw, untrained = kind.ZERO_LINES

@@ -50,6 +50,8 @@ class Sketches(Experiment):
     """The run of the authors' README had 170 epochs."""
     LOSSES: ClassVar = (*LOSSES, *baselines.NAMES)
     WAYS: ClassVar = ("tuned/",)
+    SIDES: ClassVar = {"lam5": {"loss": "bwot", "lam": 5.0}}
+    """λ is 10 in the log of the authors' run and 5 in their script."""
     HEADS: ClassVar = SKETCH_HEADS
     ZERO_LINES: ClassVar = ("features", "untrained")
     MODULES: ClassVar = (
