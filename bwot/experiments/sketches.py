@@ -55,7 +55,7 @@ class Sketches(Experiment):
     HEADS: ClassVar = SKETCH_HEADS
     ZERO_LINES: ClassVar = ("features", "untrained")
     MODULES: ClassVar = (
-        "data.modelnet", "data.psb", "data.shrec", "data.shrec13_15", "drawings", "rendering.cameras", "rendering.folders", "rendering.layers",
+        "data.feature_lists", "data.modelnet", "data.psb", "data.shrec", "data.shrec13_15", "drawings", "rendering.cameras", "rendering.folders", "rendering.layers",
         "rendering.lines", "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing",
         "rendering.workers", "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial",
         "features.pixels", "pipeline", "sketch_pipeline", "baselines", "experiments.sketches",
