@@ -155,7 +155,8 @@ def difference_of(
     error = differences.std(ddof=1) / math.sqrt(n)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error
     mean = float(differences.mean())
-    p = float(2 * stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
+    # equal differences leave nothing to hold the mean against: with few seeds shares of a test set repeat by chance
+    p = float(2 * stats.t.sf(abs(mean) / error, n - 1)) if error > 1e-12 else 1.0
     return Difference(first, second, mean, mean - half, mean + half, p, n)
 
 
