@@ -27,7 +27,7 @@ PRESETS = experiments.Images.PRESETS  # every experiment has these
 if PRESET not in PRESETS:
     raise WorkflowError(f"preset must be one of {', '.join(PRESETS)}, not {PRESET}.")
 RESULTS = SETTINGS["results"] or f"runs/{PRESET}"
-NOTEBOOKS = {"mnist": "images", "cifar10": "images", "modelnet10": "shapes", "psb": "shapes", "modelnet40": "shapes"}  # the notebook of each data set
+NOTEBOOKS = {"mnist": "images", "cifar10": "images", "modelnet10": "shapes", "psb": "shapes", "modelnet40": "shapes", "modelnet40-views": "shapes"}  # the notebook of each data set
 DATASETS = SETTINGS["datasets"].split(",")
 if strange := set(DATASETS) - NOTEBOOKS.keys():
     raise WorkflowError(f"no data set is called {', '.join(strange)}; there are {', '.join(NOTEBOOKS)}.")

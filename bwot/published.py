@@ -49,6 +49,9 @@ SHAPE_SETTINGS = {
 
 Their network, AlexNet trained from end to end, is none of them: what is learned from are the features of another.
 """
+SHAPE_SETTINGS_40 = SHAPE_SETTINGS | {"margin": 12.0, "classifier_weight": 0.2}
+"""Those for ModelNet40."""
+
 
 CURVES = {
     ("mnist", "bwot", "map"): _curve((96.0, 97.4, 98.5, 99.0, 99.2, 99.3, 99.35), 0.001),

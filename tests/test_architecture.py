@@ -43,7 +43,7 @@ FLOORS = [
         "rendering",
     },
     {"losses", "features", "solids"},
-    {"controls", "authors", "standins"},
+    {"controls", "authors", "standins", "albums"},
     {"training", "pipeline"},
     {"experiments"},
     {"evaluation"},

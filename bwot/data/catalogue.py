@@ -49,6 +49,7 @@ SETS = (
         )
         for classes in modelnet.SIZES
     ),
+    DataSet("modelnet40-views", "none stated", modelnet.judge_views, None),
     DataSet("psb", "academic use, acknowledge", psb.judge, psb.download),
     DataSet("digits (stand-in, in scikit-learn)", "CC BY 4.0 (UCI)", None, None),
 )
