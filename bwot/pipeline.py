@@ -84,6 +84,8 @@ def shape_data(
     """
     found = load_shapes(dataset, root, variant)
     _refuse_loners(found)
+    if network != "small":
+        frozen_network(network, root)  # one that is missing is told before hours of drawing
     size = TRAINED if network == "small" else FROZEN
     views = make_views(found, size)
     if network == "small":

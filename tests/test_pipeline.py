@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import numpy as np
 import onnx
@@ -9,11 +10,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from benchmarks.features import mobilenet_onnx
 from bwot.__main__ import main
 from bwot.albums import collect_folder
+from bwot.backbones import MobileNetV1, load_onnx_weights
 from bwot.data.images import DataError
 from bwot.data.shapes import split_training
 from bwot.meshes import Mesh
+from bwot.paths import PROJECT
 from bwot.pipeline import load_shapes, make_views, shape_data, strip_of
 from bwot.records import read_record
 from bwot.rendering import read_strip, render
@@ -117,6 +121,15 @@ def test_a_set_without_two_test_shapes_of_a_class_is_refused_before_anything_is_
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("network", ["nowhere.onnx", "rubbish.onnx", "mobilenet"])
+def test_a_network_that_cannot_be_had_is_told_before_anything_is_drawn(meshes, tmp_path, network, monkeypatch):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rubbish.onnx").write_bytes(b"no network")
+    with pytest.raises((FileNotFoundError, ValueError), match=network):
+        shape_data("modelnet40", network, meshes, "small")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_shapes_that_cannot_be_drawn_are_all_named_and_the_others_are_drawn(meshes, tmp_path, capsys):  # fmt: skip
     home = meshes / "modelnet40" / "ModelNet40"
     (home / "chair" / "train" / "chair_0003.off").write_text("OFF\n1000000000000 1 0\n0 0 0\n")
@@ -128,6 +141,23 @@ def test_shapes_that_cannot_be_drawn_are_all_named_and_the_others_are_drawn(mesh
     assert "chair_0003.off: the header declares 1,000,000,000,000 vertices" in told
     assert "xbox_0014.off: the file is empty" in told
     assert len(list((tmp_path / "cache").rglob("*.png"))) == 43
+
+
+def test_the_page_says_how_to_fine_tune_a_network(meshes, tmp_path):
+    page = (PROJECT / "book" / "reproduce.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    file = mobilenet_onnx(tmp_path / "tiny.onnx", 0.125, 64)
+    for shown, here in {
+        '"modelnet10", "data", None': f'"modelnet40", {str(meshes)!r}, "small"', '"cuda"': '"cpu"', "shapes, 224": "shapes, 64",
+        "MobileNetV1()": "MobileNetV1(0.125)", '"data/weights/mobilenet_v1_075_224.onnx"': repr(str(file)), "180": "2",
+    }.items():  # fmt: skip
+        assert shown in code
+        code = code.replace(shown, here)
+    made = {}
+    exec(code, made)
+    before = load_onnx_weights(MobileNetV1(0.125), file)
+    moved = [(a != b).any() for a, b in zip(before.parameters(), made["cnn"].parameters(), strict=True)]  # fmt: skip
+    assert sum(moved) > len(moved) / 2 and all(each.isfinite().all() for each in made["network"].parameters())  # fmt: skip
 
 
 def test_images_that_a_set_brings_are_what_a_network_gets(images):
