@@ -39,6 +39,7 @@ class Views(NamedTuple):
 ARRANGEMENTS = {
     "modelnet10": ("ring", 12, "z"),
     "modelnet40": ("ring", 12, "z"),
+    "modelnet40-views": ("ring", 12, "z"),
     "psb": ("dodecahedron", 20, "y"),
     "shrec13": ("dodecahedron", 20, "y"),
     "shrec13-15": ("dodecahedron", 20, "y"),
@@ -85,6 +86,9 @@ def shape_data(
         DataError: where they are damaged, or shapes cannot be drawn.
     """
     found = load_shapes(dataset, root, variant)
+    _refuse_loners(found)
+    if network != "small":
+        frozen_network(network, root)  # one that is missing is told before hours of drawing
     size = TRAINED if network == "small" else FROZEN
     views = make_views(found, size)
     if network == "small":
@@ -110,6 +114,14 @@ def shape_data(
     )
 
 
+def _refuse_loners(found):
+    for part in PARTS[1:]:
+        if not (np.bincount(found.labels[found.splits[part]]) > 1).any():
+            raise DataError(
+                f"no two {part} shapes of {found.name} are of one class: a query needs another shape of its class to find."
+            )
+
+
 def load_shapes(dataset: str, root: str | Path | None, variant: str | None):
     """The :class:`~bwot.data.shapes.ShapeSet` of a data set.
 
@@ -121,6 +133,7 @@ def load_shapes(dataset: str, root: str | Path | None, variant: str | None):
     loaders = {
         "modelnet10": partial(modelnet.load, classes=10),
         "modelnet40": partial(modelnet.load, classes=40),
+        "modelnet40-views": modelnet.load_views,
         "psb": psb.load,
     }
     if dataset not in loaders:
@@ -129,18 +142,22 @@ def load_shapes(dataset: str, root: str | Path | None, variant: str | None):
 
 
 def make_views(found, size: int) -> Views:
-    """Draw the shapes of a set from all sides, shaded, where that is not done yet.
+    """Draw the shapes of a set from all sides, shaded, where that is not done yet; pictures that a set brings are collected.
 
     Raises:
         DataError: that names the shapes which cannot be drawn.
     """
+    from bwot.albums import collect_folder
     from bwot.rendering import render_folder
 
     arrangement, count, up = ARRANGEMENTS[found.name]
     views = Views(cache_of(found) / f"{arrangement}-{size}", arrangement, count)
-    broken = render_folder(found.paths, found.names, views.folder, arrangement, size, up=up)
+    if isinstance(found.paths[0], tuple):
+        broken = collect_folder(found.paths, found.names, views.folder, size)
+    else:
+        broken = render_folder(found.paths, found.names, views.folder, arrangement, size, up=up)
     if broken:
-        told = "\n".join(f"  {each.path}: {each.reason}" for each in broken[:10])
+        told = "\n".join(f"  {each.name}: {each.reason}" for each in broken[:10])
         raise DataError(f"{len(broken)} of {len(found.paths)} shapes cannot be drawn:\n{told}")
     return views
 

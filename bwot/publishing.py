@@ -18,6 +18,7 @@ DATASET_TITLES = {
     "cifar10": "CIFAR-10",
     "modelnet10": "ModelNet10",
     "modelnet40": "ModelNet40",
+    "modelnet40-views": "ModelNet40, twelve shaded images a shape",
     "psb": "Princeton Shape Benchmark",
 }
 

@@ -166,9 +166,13 @@ def test_no_gradient_passes_through_the_plan_of_the_shape_loss():
     torch.testing.assert_close(a.grad, frozen.grad)
 
 
-def test_as_published_on_shapes_the_loss_has_the_authors_settings_and_a_classifier_beside_it():
-    settings = Shapes(preset="short", as_published=True, margin=3.0, lam=10.0)
+@pytest.mark.parametrize(
+    "dataset, margins, weight",
+    [("modelnet10", (8.0, 6.0), 1.0), ("modelnet40", (12.0, 8.0), 0.2), ("modelnet40-views", (12.0, 8.0), 0.2)],
+)  # fmt: skip
+def test_as_published_on_shapes_the_loss_has_the_authors_settings_and_a_classifier_beside_it(dataset, margins, weight):  # fmt: skip
+    settings = Shapes(dataset=dataset, preset="short", as_published=True, margin=3.0, lam=10.0)
     loss = settings.build_loss(10)
     assert isinstance(loss, JointLoss) and isinstance(loss.pairs, AuthorsShapeLoss)
-    assert (loss.pairs.margin, loss.pairs.positive_margin, loss.pairs.lam) == (8.0, 6.0, 0.01)
-    assert loss.weight == 1.0 and settings.steered_by == "map" and settings.batch_size == 20
+    assert (loss.pairs.margin, loss.pairs.positive_margin, loss.pairs.lam) == (*margins, 0.01)
+    assert loss.weight == weight and settings.steered_by == "map" and settings.batch_size == 20

@@ -182,7 +182,7 @@ def test_twelve_images_a_shape_are_in_the_order_of_their_numbers(tmp_path, patte
     for name in files():
         kind, part, shape = name.removesuffix(".off").split("/")
         for view in range(12, 0, -1):
-            where = tmp_path / "modelnet40_views" / "modelnet40_images_new_12x" / kind
+            where = tmp_path / "modelnet40-views" / "modelnet40_images_new_12x" / kind
             folder = held_out if part == "test" else part
             put(where / folder / pattern.format(shape, view), f"{shape} {view}".encode())
     found = modelnet.load_views(tmp_path, "small")
@@ -200,7 +200,7 @@ def test_twelve_images_a_shape_are_in_the_order_of_their_numbers(tmp_path, patte
 
 
 def test_images_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="modelnet40_views is not there.*\n.*shaded_images"):
+    with pytest.raises(FileNotFoundError, match="modelnet40-views is not there.*\n.*shaded_images"):
         modelnet.load_views(tmp_path)
 
 

@@ -233,6 +233,35 @@ def test_official_scores_of_shapes_as_published_get_a_verdict(make_record):
     assert table.count("below") == 2
 
 
+def test_on_the_shape_benchmark_the_published_descriptor_stands_near_and_unverified(make_record):
+    record = shapes_record(make_record, name="psb", variant="1,809 of 1,814 models")
+    record = replace(record, settings=record.settings | {"dataset": "psb"})
+    table = tables.scores_beside([record], [])
+    assert "| light field descriptor, unverified | 65.7 | 38.0 | 48.7 | 28.0 | 64.3 |" in table
+    assert "| batch-wise OT | 87.50 | 87.50 | 87.50 | 87.50 | 87.50 |" in table
+    assert "*Near* it, not comparable" in table and "from memory, unverified" in table
+    assert "1,809 of 1,814 models" in table and "settings |" not in table
+    assert "| batch-wise OT, the authors' settings |" in tables.scores_beside([record], [record])
+
+
+def test_the_twelve_shaded_images_of_modelnet40_stand_beside_its_readme_numbers(make_record):
+    record = shapes_record(make_record, name="modelnet40-views", variant="some")
+    record = replace(record, settings=record.settings | {"dataset": "modelnet40-views"})
+    assert "| mAP | 87.50 | – | 89.2 | not comparable |" in tables.scores_beside([record], [])
+
+
+def test_other_accuracies_of_shapes_have_columns_where_there_are_any(make_record):
+    record = replace(shapes_record(make_record), experiment="shapes")
+    assert "class average" not in tables.result_table([record])
+    last = record.history[-1] | {"class_accuracy": 0.625, "head_accuracy": 0.5}
+    table = tables.result_table([replace(record, history=[*record.history[:-1], last])])
+    head, _, untrained, trained = table.strip().splitlines()
+    assert "| accuracy | class average | softmax head |" in head
+    assert "| 10.00 | – | – |" in untrained and "| 87.50 | 62.50 | 50.00 |" in trained
+    images = replace(record, experiment="images", history=[*record.history[:-1], last])
+    assert "class average" not in tables.result_table([images])
+
+
 def test_stand_ins_are_not_set_beside_the_authors(make_record):
     said = tables.scores_beside([shapes_record(make_record, variant="stand-in: drawn solids")], [])
     assert "|" not in said and "stand-ins" in said

@@ -49,6 +49,7 @@ SETS = (
         )
         for classes in modelnet.SIZES
     ),
+    DataSet("modelnet40-views", "none stated", modelnet.judge_views, None),
     DataSet("psb", "academic use, acknowledge", psb.judge, psb.download),
     *(
         DataSet(

@@ -5,7 +5,7 @@ Meshes lie at ``<root>/modelnet10/ModelNet10/<class>/{train,test}/<name>.off`` (
 and so are classes that lie in ``<root>/modelnet10`` itself. A class is a folder with a folder ``train``, ``test`` or
 ``val``; other files and folders, such as ``.DS_Store``, ``__MACOSX`` and README.txt, are not looked at.
 
-Images lie at ``<root>/modelnet40_views/<class>/{train,test or val}/``, twelve a shape, numbered 001 to 012 at the end of
+Images lie at ``<root>/modelnet40-views/<class>/{train,test or val}/``, twelve a shape, numbered 001 to 012 at the end of
 their names: ``chair_0001_001.png`` or, as in the archive shaded_images, ``chair_0001.obj.shaded_v001.png``.
 
 No check-sum of these sets is published, so no copy is official: see :mod:`bwot.data.shapes`.
@@ -83,22 +83,27 @@ def load_views(root: Path | None = None, variant: str | None = None) -> ShapeSet
     """ModelNet40 as images: ``paths`` holds twelve files a shape, in the order of their numbers; otherwise as :func:`load`.
 
     Raises:
-        FileNotFoundError: for a folder ``modelnet40_views`` that is not there or has no class.
+        FileNotFoundError: for a folder ``modelnet40-views`` that is not there or has no class.
         DataError: as :func:`load`, and for a shape that has not the images 001 to 012.
     """
     checked_name(variant)
-    folder = data_root(root) / "modelnet40_views"
-    advice = f"Unpack shaded_images.tar.gz of the multi-view CNN's authors into {folder}."
-    home, parts = _parts(folder, advice)
+    folder = data_root(root) / "modelnet40-views"
+    home, parts = _parts(folder, _view_advice(folder))
     shapes = [
         (name, part, stem, files)
         for name, part, where in parts
         for stem, files in _rings(where).items()
     ]
-    found = _shape_set("modelnet40_views", variant, home, shapes)
+    found = _shape_set("modelnet40-views", variant, home, shapes)
     if variant is None:
         _refuse_others(found, folder, 40)
     return found
+
+
+def judge_views(root: Path) -> list[FileReport]:
+    """As :func:`judge`, of the images."""
+    folder = root / "modelnet40-views"
+    return judged(folder, partial(_load_any_views, root), _view_advice(folder))
 
 
 def judge(root: Path, classes: int = 10) -> list[FileReport]:
@@ -148,6 +153,10 @@ def _checked(classes):
     return classes
 
 
+def _view_advice(folder):
+    return f"Unpack shaded_images.tar.gz of the multi-view CNN's authors into {folder}."
+
+
 def _recovery(folder, classes):
     return f"Move {folder} away and run `bwot data download modelnet{classes}`."
 
@@ -157,6 +166,13 @@ def _load_any(root, classes):
         return load(root, classes=classes)
     except DataError:
         return load(root, "other than the official split of meshes", classes)
+
+
+def _load_any_views(root):
+    try:
+        return load_views(root)
+    except DataError:
+        return load_views(root, "other than the official split of images")
 
 
 def _parts(folder, advice):

@@ -95,6 +95,8 @@ def split_training(
 ) -> dict[str, Int64[np.ndarray, " part"]]:
     """``train`` and ``validation``: one in ``share`` of the training shapes, stratified by class, always the same.
 
+    In a set so small that these are all of different classes, they are two a class instead, but at most half of the shapes.
+
     Raises:
         DataError: if there are fewer than ``share`` training shapes.
     """
@@ -104,6 +106,9 @@ def split_training(
         )
     classes = torch.from_numpy(labels[training])
     taken = stratified_subset(classes, len(training) // share, seed=0).numpy()
+    if classes[taken].bincount().max() < 2:
+        enough = min(2 * len(classes.unique()), len(training) // 2)
+        taken = stratified_subset(classes, enough, seed=0).numpy()
     rest = np.setdiff1d(np.arange(len(training)), taken)
     return {"train": training[rest], "validation": training[taken]}
 

@@ -14,15 +14,16 @@ from bwot.data.images import ImageSet, Split
 from bwot.data.sampling import single_batches
 from bwot.experiments.settings import Experiment
 from bwot.heads import SHAPE_HEADS, MetricHead
-from bwot.published import SHAPE_SETTINGS
+from bwot.published import SHAPE_SETTINGS, SHAPE_SETTINGS_40
 
 _GRID = {
     "rates": (0.000625, 0.00125, 0.0025, 0.005),
     "margins": (3.2, 8.0, 20.0),
     "tuning_epochs": (5, 20),
 }
-POSITIVE_SHARE = 0.75
-"""Positive margin over margin, as the authors have it for ModelNet10 (6 and 8)."""
+FORTY = ("modelnet40", "modelnet40-views")
+POSITIVE_SHARE, POSITIVE_SHARE_40 = 6 / 8, 8 / 12
+"""Positive margin over margin, as the authors have it for ModelNet10 and, the second, for ModelNet40 (README)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Shapes(Experiment):
     """
 
     NAME: ClassVar = "shapes"
-    DATASETS: ClassVar = ("modelnet10", "modelnet40", "psb")
+    DATASETS: ClassVar = ("modelnet10", "modelnet40", "modelnet40-views", "psb")
     PRESETS: ClassVar = {
         "quick": {
             "epochs": 3,
@@ -58,7 +59,7 @@ class Shapes(Experiment):
         "authors", "data.modelnet", "data.psb", "rendering.cameras", "rendering.folders", "rendering.layers", "rendering.lines",
         "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing", "rendering.workers",
         "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial", "features.pixels",
-        "pipeline", "experiments.shapes",
+        "albums", "pipeline", "experiments.shapes",
     )  # fmt: skip
 
     dataset: str = "modelnet10"
@@ -108,8 +109,8 @@ class Shapes(Experiment):
         return self.network == "small"
 
     def published(self):
-        """Those of the authors' 3D code for ModelNet10."""
-        return SHAPE_SETTINGS
+        """Those of the authors' 3D code for ModelNet40, and for ModelNet10 on all other data."""
+        return SHAPE_SETTINGS_40 if self.dataset in FORTY else SHAPE_SETTINGS
 
     def load_data(self, data_dir=None):
         """Views or features of shapes; see :meth:`Experiment.load_data`."""
@@ -140,14 +141,17 @@ class Shapes(Experiment):
         pairs = self._pair_loss()
         if self.as_published:
             pairs = AuthorsShapeLoss(
-                self.margin, POSITIVE_SHARE * self.margin, self.lam, self.gamma, self.iterations
+                self.margin, self._positive_margin(), self.lam, self.gamma, self.iterations
             )
         if self.classifier_weight == 0 or self.loss in self.ZERO_LINES:
             return pairs
         return JointLoss(pairs, self._classifier(classes), self.classifier_weight)
 
     def _pair_options(self):
-        return {"positive_margin": POSITIVE_SHARE * self.margin}
+        return {"positive_margin": self._positive_margin()}
+
+    def _positive_margin(self):
+        return (POSITIVE_SHARE_40 if self.dataset in FORTY else POSITIVE_SHARE) * self.margin
 
     def build_network(self, shape, bfloat16=False):
         """A head on features (length,), or a small network on views (views, channels, height, width) before it.

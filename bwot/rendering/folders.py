@@ -6,7 +6,7 @@ was stopped. ``settings.json`` in the folder says how its pictures were made: ot
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class Broken(NamedTuple):
     """A shape that was not drawn, and why."""
 
     name: str
-    path: Path
+    path: Path  # of its first file
     reason: str
 
 
@@ -68,14 +68,35 @@ def render_folder(
     """
     check_settings(views, size, style, samples, up)
     settings = {"views": views, "size": size, "style": style, "samples": samples, "up": up, "drawing": DRAWING}  # fmt: skip
+    return fill_folder(_drawn, paths, names, folder, settings, processes)
+
+
+def fill_folder(
+    strip_of: Callable[[Path | tuple[Path, ...], dict], UInt8[np.ndarray, "v size size"]],
+    paths: Sequence[str | Path | tuple[Path, ...]],
+    names: Sequence[str],
+    folder: str | Path,
+    settings: dict,
+    processes: int | None = None,
+) -> list[Broken]:
+    """As :func:`render_folder`, with the views of each shape by ``strip_of(path, settings)``.
+
+    Args:
+        strip_of: a function of a module, which every process imports; ValueError and OSError say that a shape is broken.
+        paths: a file, or a tuple of files, for each shape.
+        names: as for :func:`render_folder`, and so are ``folder`` and ``processes``.
+        folder: where the strips go.
+        settings: all that the strips depend on, as JSON gives it back; ``views`` and ``size`` are among them.
+        processes: how many work.
+    """
     folder = Path(folder)
-    jobs = _jobs(paths, names, folder, settings)
+    jobs = _jobs(strip_of, paths, names, folder, settings)
     _settle(folder, settings)
     left = [job for job in jobs if not _is_drawn(job)]
     processes = min(len(left), processes or os.cpu_count() or 1)
-    with closing(in_processes(_draw, left, processes, [job.name for job in left])) as done:
+    with closing(in_processes(_make, left, processes, [job.name for job in left])) as done:
         broken = {name: reason for name, reason in _watched(done, len(left)) if reason}
-    return [Broken(job.name, job.path, broken[job.name]) for job in jobs if job.name in broken]
+    return [Broken(job.name, job.files[0], broken[job.name]) for job in jobs if job.name in broken]
 
 
 def read_strip(path: str | Path) -> UInt8[np.ndarray, "v size size"]:
@@ -99,13 +120,18 @@ def read_strip(path: str | Path) -> UInt8[np.ndarray, "v size size"]:
 
 
 class _Job(NamedTuple):
+    strip_of: Callable
     name: str
-    path: Path
+    path: Path | tuple[Path, ...]
     strip: Path
     settings: dict
 
+    @property
+    def files(self):
+        return self.path if isinstance(self.path, tuple) else (self.path,)
 
-def _jobs(paths, names, folder, settings):
+
+def _jobs(strip_of, paths, names, folder, settings):
     if len(paths) != len(names):
         raise ValueError(f"names must be one a path: {len(paths)} paths, {len(names)} names.")
     strips = {}
@@ -120,7 +146,11 @@ def _jobs(paths, names, folder, settings):
         if strip in strips:
             raise ValueError(f"names must differ: {strips[strip]!r} and {name!r} are both {strip}.")
         strips[strip] = name
-    return [_Job(n, Path(p), s, settings) for p, (s, n) in zip(paths, strips.items(), strict=True)]
+    paths = [path if isinstance(path, tuple) else Path(path) for path in paths]
+    return [
+        _Job(strip_of, name, path, strip, settings)
+        for path, (strip, name) in zip(paths, strips.items(), strict=True)
+    ]
 
 
 def _settle(folder, settings):
@@ -141,13 +171,14 @@ def _settle(folder, settings):
 
 
 def _is_drawn(job):
-    """Is a whole PNG of the right size there, not older than the mesh? A look at its first and last bytes."""
+    """Is a whole PNG of the right size there, not older than its files? A look at its first and last bytes."""
     try:
         with job.strip.open("rb") as stream:
             first = stream.read(25)
             stream.seek(-len(END), os.SEEK_END)
             last = stream.read()
-        older = job.strip.stat().st_mtime_ns < job.path.stat().st_mtime_ns
+        newest = max(file.stat().st_mtime_ns for file in job.files)
+        older = job.strip.stat().st_mtime_ns < newest
     except OSError:
         return False
     size = job.settings["size"]
@@ -156,13 +187,18 @@ def _is_drawn(job):
     return first == SIGNATURE + b"\0\0\0\rIHDR" + shape and last == END and not older
 
 
-def _draw(job: _Job) -> tuple[str, str]:
-    """Draw one strip; its name, and why it could not be drawn, or an empty text."""
+def _drawn(path, settings):
+    return render(
+        read_mesh(path), **{key: value for key, value in settings.items() if key != "drawing"}
+    )
+
+
+def _make(job: _Job) -> tuple[str, str]:
+    """Write one strip; its name, and why it could not be made, or an empty text."""
     import cv2
 
-    settings = {key: value for key, value in job.settings.items() if key != "drawing"}
     try:
-        strip = render(read_mesh(job.path), **settings)
+        strip = job.strip_of(job.path, job.settings)
     except (ValueError, OSError) as error:
         return job.name, str(error) or type(error).__name__
     strip = strip.reshape(-1, strip.shape[-1])
