@@ -44,7 +44,7 @@ FLOORS = [
         "rendering",
     },
     {"losses", "features", "solids", "crossmodal", "baselines"},
-    {"controls", "authors", "standins"},
+    {"controls", "authors", "standins", "sketch_standins"},
     {"training", "pipeline"},
     {"sketch_pipeline"},
     {"experiments"},

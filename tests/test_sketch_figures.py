@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from bwot import figures, sketch_figures
+from bwot import figures, published, sketch_figures
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,17 @@ def test_the_map_shows_both_modalities_of_every_class_in_every_state():
         assert np.allclose(np.sort(points[:, 0]), np.sort(expected[:, 0]))
         assert [text.get_text() for text in axis.texts] == ["ant", "bee"]  # cat has no shape
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sketch", "shape"]
+
+
+def test_the_authors_logs_are_drawn_point_by_point():
+    figure = sketch_figures.logged_curves()
+    for line, (loss, curve) in zip(figure.axes[0].lines, published.LOGGED.items(), strict=True):
+        assert line.get_xdata().tolist() == list(curve.epochs)
+        assert line.get_ydata().tolist() == list(curve.values)
+        assert line.get_label() == f"{figures.TITLES[loss]}, authors"
+    assert published.LOGGED["bwot"].values[-1] == pytest.approx(
+        published.SCORES["shrec14", "map"].value, abs=0.001
+    )
 
 
 def test_sketches_and_shapes_of_the_map_differ_in_more_than_colour():

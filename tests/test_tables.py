@@ -8,6 +8,8 @@ import torch
 
 from bwot import standins, tables
 from bwot.comparison import Summary
+from bwot.data.images import Split
+from bwot.data.sketches import SketchData
 from bwot.records import write_record
 
 
@@ -159,6 +161,17 @@ def test_stand_in_data_carry_a_warning_and_official_ones_a_note():
     note = tables.banner(replace(digits, official=True, variant="as published"))
     assert note.startswith(":::{note}") and "Every byte is as published" in note
     assert torch.is_tensor(digits.train.labels)
+
+
+def test_the_banner_of_sketches_names_rotations_shapes_and_what_they_come_as():
+    labels = torch.arange(4) % 2
+    parts = dict.fromkeys(("train", "validation", "test"), Split(torch.zeros(4, 20, 7), labels))
+    data = SketchData("shrec14", "a copy", False, "0" * 64, ("ant", "bee"), shapes=Split(torch.zeros(4, 7), labels), names={}, **parts)  # fmt: skip
+    told = "(4 training, 4 validation, 4 test drawings in 20 rotations, and 4 shapes; features of length 7)"
+    assert told in tables.banner(data)
+    pictures = Split(torch.zeros(4, 1, 1, 32, 32, dtype=torch.uint8), labels)
+    told = "drawings in 1 rotation, and 4 shapes; pictures of 32×32 pixels"
+    assert told in tables.banner(replace(data, train=pictures))
 
 
 # ------------------------------------------------------------------------------ the forecast
