@@ -37,7 +37,7 @@ VARIANT = f"--variant {shlex.quote(SETTINGS['variant'])}" if SETTINGS["variant"]
 OPTIONS = f"--preset {PRESET} --device {SETTINGS['device']} {DATA} {VARIANT}"
 
 # A quick page shows one way of comparing: a few seconds of each.
-QUICK = {"mnist": "", "cifar10": "-p losses '[rowsoftmax, bwot]' -p comparisons '[tuned]'", "modelnet10": ""}
+QUICK = {"mnist": "", "cifar10": "-p losses '[rowsoftmax, bwot]' -p comparisons '[tuned]'", "modelnet10": "", "shrec13-15": ""}
 SIDES = {side: given for kind in experiments.EXPERIMENTS.values() for side, given in kind.SIDES.items()}
 CODE = [str(path) for path in sorted(Path("bwot").rglob("*.py"))]
 BOOK = sorted(f"book/{path}" for path in glob_wildcards("book/{path,(?!_build|executed|pages|extension/.*__pycache__).*}").path)

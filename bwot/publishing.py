@@ -20,6 +20,9 @@ DATASET_TITLES = {
     "modelnet40": "ModelNet40",
     "modelnet40-views": "ModelNet40, twelve shaded images a shape",
     "psb": "Princeton Shape Benchmark",
+    "shrec13": "SHREC'13",
+    "shrec13-15": "SHREC'13, 15-class subset",
+    "shrec14": "SHREC'14",
 }
 
 
@@ -76,7 +79,7 @@ def _label(output):
 
 
 def _title(label):
-    """What stands in place of "Images" or "Shapes" in the title: the data set, since every data set has a page."""
+    """What stands in place of "Images", "Shapes" or "Sketches" in the title: the data set, since every one has a page."""
     stem = label.removeprefix("try-")
     return ("Try it: " if stem != label else "") + DATASET_TITLES.get(stem, stem)
 
@@ -111,7 +114,9 @@ def publish(page: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
                 }
     for cell in page.cells:
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"^# (Images|Shapes)(?=:)", f"# {_title(name)}", cell.source)
+            cell.source = re.sub(
+                r"^# (Images|Shapes|Sketches)(?=:)", f"# {_title(name)}", cell.source
+            )
             cell.source = _prefixed(cell.source, labels, name)
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.source = re.sub(

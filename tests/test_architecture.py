@@ -44,7 +44,7 @@ FLOORS = [
         "rendering",
     },
     {"losses", "features", "solids", "crossmodal", "baselines"},
-    {"controls", "authors", "standins", "albums"},
+    {"controls", "authors", "standins", "sketch_standins", "albums"},
     {"training", "pipeline"},
     {"sketch_pipeline"},
     {"experiments"},

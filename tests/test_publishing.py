@@ -65,6 +65,13 @@ def test_a_missing_notebook_is_named(folders, never_executed):
     assert files(folders) == []
 
 
+@pytest.mark.parametrize("kind", ["Images", "Shapes", "Sketches"])
+def test_the_title_of_a_page_names_its_data_set(kind):
+    page = new_notebook(cells=[new_markdown_cell(f"# {kind}: a, b")])
+    title = publish(page, "try-shrec13-15").cells[0].source
+    assert title == "# Try it: SHREC'13, 15-class subset: a, b"
+
+
 # ------------------------------------------------------------------------------ executed
 
 

@@ -58,7 +58,7 @@ class Sketches(Experiment):
         "data.feature_lists", "data.modelnet", "data.psb", "data.shrec", "data.shrec13_15", "drawings", "rendering.cameras", "rendering.folders", "rendering.layers",
         "rendering.lines", "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing",
         "rendering.workers", "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial",
-        "features.pixels", "pipeline", "sketch_pipeline", "baselines", "experiments.sketches",
+        "features.pixels", "pipeline", "sketch_pipeline", "sketch_standins", "baselines", "experiments.sketches",
     )  # fmt: skip
 
     dataset: str = "shrec13-15"
@@ -116,9 +116,10 @@ class Sketches(Experiment):
     def load_data(self, data_dir=None) -> SketchData:
         """Sketches and shapes; see :meth:`Experiment.load_data`."""
         from bwot.sketch_pipeline import sketch_data
+        from bwot.sketch_standins import sketches
 
         if self.preset == "quick":
-            return standins.sketches()
+            return sketches()
         return sketch_data(self.dataset, self.network, data_dir, self.variant)
 
     def fingerprint(self) -> None:
