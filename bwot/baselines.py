@@ -15,7 +15,7 @@ NAMES = ("lifted", "npair", "multisimilarity", "supcon")
 ANGULAR = ("npair", "multisimilarity", "supcon")
 """Those that look at products of embeddings, and so at their angles, and not at distances."""
 BASE, TEMPERATURE, REGULARISATION = 0.5, 0.1, 0.002
-"""Of multi-similarity, SupCon and N-pair at margin 1: the library's defaults, and that of TensorFlow's N-pair loss."""
+"""Of multi-similarity, SupCon and N-pair at margin 1, the library's defaults and that of TensorFlow's N-pair loss."""
 
 
 class LiftedStructureLoss(nn.Module):

@@ -37,7 +37,7 @@ class Experiment:
     """How long and how often, and the grid that tuning begins with."""
     LOSSES: ClassVar[tuple[str, ...]] = LOSSES
     SIDES: ClassVar[dict[str, dict]] = {}
-    """What is tuned and compared beside the losses: a folder's name and the settings that differ, the loss among them."""
+    """What is tuned and compared beside the losses, a folder's name and the settings that differ, the loss among them."""
     HEADS: ClassVar[dict[str, tuple[int, ...]]]
     """Widths by name; the last one is the length of the embeddings."""
     ZERO_LINES: ClassVar[tuple[str, str]]

@@ -66,7 +66,7 @@ class Sketches(Experiment):
     learning_rate: float = 0.01
     decay: float = 1.0
     batch_size: int = 120
-    """Samples a step: four batches, two of sketches and two of shapes."""
+    """Samples a step, in four batches, two of sketches and two of shapes."""
     head: str = "scaled"
     margin: float = 1.0
     network: str | None = None
