@@ -1,4 +1,4 @@
-"""The command line: ``bwot run``, ``bwot tune``, ``bwot data``, ``bwot page``, ``bwot report``."""
+"""The command line: ``bwot run``, ``bwot tune``, ``bwot data``, ``bwot page``, ``bwot report``, ``bwot pdf``."""
 
 import argparse
 import sys
@@ -27,6 +27,7 @@ def _parser():
     _add_data(commands.add_parser("data", help="verify or download data sets"))
     _add_page(commands.add_parser("page", help="execute a notebook into a page of the book"))
     _add_report(commands.add_parser("report", help="write the pages that are made from records"))
+    _add_pdf(commands.add_parser("pdf", help="print the book that was built as one page"))
     return parser
 
 
@@ -236,6 +237,22 @@ def _report(options) -> int:
         return int(bool(found))
     changed = report.write(paths.PROJECT)
     print(f"wrote {', '.join(changed)}" if changed else "nothing has changed")
+    return 0
+
+
+def _add_pdf(parser):
+    parser.add_argument("folder", type=Path, help="what the builder singlehtml wrote")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="the PDF to write"
+    )
+    parser.set_defaults(command=_pdf)
+
+
+def _pdf(options) -> int:
+    from bwot.printing import print_book
+
+    print_book(options.folder, options.output)
+    print(f"wrote {options.output}")
     return 0
 
 

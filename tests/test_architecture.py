@@ -41,6 +41,7 @@ FLOORS = [
         "accuracy",
         "families",
         "rendering",
+        "printing",
     },
     {"losses", "features", "solids"},
     {"controls", "authors", "standins"},
@@ -52,6 +53,7 @@ FLOORS = [
     {"shape_figures", "tables", "toy", "play"},
     {"findings", "gradients", "explorer", "scoreboard", "sharpness"},
     {"claims"},
+    {"front"},
     {"report"},
     {"__main__"},
 ]
