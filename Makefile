@@ -97,6 +97,7 @@ bench: $(BENCH)/.installed $(INSTALLED)
 	$(BENCH)/bin/python benchmarks/retrieval.py
 	$(BENCH)/bin/python benchmarks/training.py
 	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/notebooks.py
 	$(BENCH)/bin/python -m benchmarks.rendering $(MESHES)
 
 lab: $(INSTALLED)
