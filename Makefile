@@ -1,4 +1,6 @@
 ## make book       install, run every notebook on the embedded data, build the book; prints where to open it
+## make pdf        the whole book as book/_build/bwot.pdf; needs a Chromium on the PATH
+## make links      does every address in book/links.txt still answer? needs the network
 ## make test       install, lint, test, validate the notebooks, build the book and check it
 ## make test-long  long fuzz tests and kill-and-resume loops, up to 40 minutes
 ## make bench      measure speeds beside other libraries, installed into .venv-bench; hours, TRANSPORT=--quick: minutes
@@ -21,7 +23,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some containers ask Python to keep no compiled modules: every one of the many processes here would compile all of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help book test test-long bench lab clean lock
+.PHONY: help book pdf links test test-long bench lab clean lock
 .DELETE_ON_ERROR:
 
 help:
@@ -59,6 +61,14 @@ book: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --quiet rules host --nolock --keep-going --rerun-incomplete book
 	@echo "The book is built. Open $(SITE)"
 
+# The book as one page, printed.
+pdf: book
+	$(BIN)/jupyter-book build --builder singlehtml --path-output book --quiet . >runs/logs/pdf.log 2>&1 || { cat runs/logs/pdf.log >&2; exit 1; }
+	$(BIN)/bwot pdf book/_build/singlehtml --output book/_build/bwot.pdf
+
+links: $(INSTALLED)
+	$(BIN)/pytest -q tests/online
+
 # The notebooks' marked cells have to repeat their committed output, computed again without finished runs.
 test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED)
@@ -90,6 +100,7 @@ bench: $(BENCH)/.installed $(INSTALLED)
 	$(BENCH)/bin/python benchmarks/training.py
 	$(BENCH)/bin/python benchmarks/sketches.py
 	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/notebooks.py
 	$(BENCH)/bin/python -m benchmarks.rendering $(MESHES)
 
 lab: $(INSTALLED)

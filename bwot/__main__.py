@@ -1,4 +1,4 @@
-"""The command line: ``bwot run``, ``tune``, ``evaluate``, ``page``, ``report``, and what :mod:`bwot.data_commands` adds."""
+"""The command line: ``bwot run``, ``tune``, ``evaluate``, ``page``, ``report``, ``pdf``, and what :mod:`bwot.data_commands` adds."""
 
 import argparse
 import sys
@@ -32,6 +32,7 @@ def _parser():
     data_commands.add_commands(commands)
     _add_page(commands.add_parser("page", help="execute a notebook into a page of the book"))
     _add_report(commands.add_parser("report", help="write the pages that are made from records"))
+    _add_pdf(commands.add_parser("pdf", help="print the book that was built as one page"))
     return parser
 
 
@@ -241,6 +242,22 @@ def _report(options) -> int:
         return int(bool(found))
     changed = report.write(paths.PROJECT)
     print(f"wrote {', '.join(changed)}" if changed else "nothing has changed")
+    return 0
+
+
+def _add_pdf(parser):
+    parser.add_argument("folder", type=Path, help="what the builder singlehtml wrote")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="the PDF to write"
+    )
+    parser.set_defaults(command=_pdf)
+
+
+def _pdf(options) -> int:
+    from bwot.printing import print_book
+
+    print_book(options.folder, options.output)
+    print(f"wrote {options.output}")
     return 0
 
 

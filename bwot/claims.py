@@ -105,7 +105,7 @@ CLAIMS = (
         _emphasis,
     ),
     Claim(
-        "faster", "Training converges faster",
+        "faster", "Training converges faster than pair-wise",
         "The mean over all epochs of the test mAP, the area under the curve, minus that of the pair-wise loss; beside it the same "
         "against the mean over all pairs, which sees as many pairs as the plan does",
         "It does not say by which means: the gradient's length, the pairs that count and their weights differ at once. At one "
@@ -113,7 +113,7 @@ CLAIMS = (
         _ahead_on_the_way,
     ),
     Claim(
-        "higher", "Scores end higher",
+        "higher", "Scores end higher than pair-wise",
         "The test mAP after the last epoch, minus that of the pair-wise loss; beside it the same against the mean over all pairs",
         "No curve is flat after so few epochs, so this is not the score that each loss would end with",
         _ahead,
@@ -178,18 +178,27 @@ def _together_say(quantities):
     return WORDS["higher"]
 
 
-def verdict(claim: Claim, found: Sequence[Finding]) -> str:
-    """Of a claim over all its data sets: the tuned comparison where it says anything, else the one at a common rate."""
-    said_on: dict[str, list[str]] = {}
+def judged(claim: Claim, found: Sequence[Finding]) -> dict[str, list[tuple[str, Finding | None]]]:
+    """A claim's verdicts, and the data sets of each with the finding behind it: the tuned one where it says anything, else the common."""
+    said_on: dict[str, list[tuple[str, Finding | None]]] = {}
     for dataset in claim.datasets:
         mine = [each for each in found if each.dataset == dataset]
         best = next((each for each in mine if each.verdict != "not run"), None)
-        name = f"{_data(best)} ({best.way})" if best else DATASETS[dataset]
-        said_on.setdefault(best.verdict if best else "not run", []).append(name)
+        said_on.setdefault(best.verdict if best else "not run", []).append((dataset, best))
+    return {word: said_on[word] for word in (*WORDS.values(), "not run") if word in said_on}
+
+
+def verdict(claim: Claim, found: Sequence[Finding]) -> str:
+    """Of a claim over all its data sets, in words."""
+    said_on = judged(claim, found)
     if list(said_on) == ["not run"]:
         return "*not run*"
-    ordered = [*(word for word in WORDS.values() if word in said_on), *(["not run"] if "not run" in said_on else [])]  # fmt: skip
-    return "; ".join(f"*{word}* on {', '.join(said_on[word])}" for word in ordered)
+    return "; ".join(f"*{word}* on {', '.join(map(_where, on))}" for word, on in said_on.items())
+
+
+def _where(judged_on):
+    dataset, finding = judged_on
+    return f"{_data(finding)} ({finding.way})" if finding else DATASETS[dataset]
 
 
 def _data(finding):

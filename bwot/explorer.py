@@ -123,7 +123,7 @@ def draw_play(batch: Batch, settings: Settings) -> Figure:
     """
     reading = read(batch, settings)
     figure = Figure((1.35 * WIDTH, 3.6), layout="none")
-    _draw_points(figure.add_axes((0.0, 0.02, 0.56, 0.96)), batch, reading)
+    draw_points(figure.add_axes((0.0, 0.02, 0.56, 0.96)), batch, reading)
     heat = figure.add_axes((0.61, 0.08, 0.32, 0.72))
     order = batch.labels.argsort(stable=True)
     weight = reading.weight[order][:, order]
@@ -142,7 +142,8 @@ def draw_play(batch: Batch, settings: Settings) -> Figure:
     return figure
 
 
-def _draw_points(axis: Axes, batch, reading: Reading):
+def draw_points(axis: Axes, batch: Batch, reading: Reading) -> None:
+    """The points with a line for each pair of at least a quarter of the uniform weight, as thick as its weight."""
     both = (reading.weight + reading.weight.T).triu(1)
     relative = both / both.sum().clamp_min(1e-300) * len(both) * (len(both) - 1) / 2
     points = batch.points.tolist()

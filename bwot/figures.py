@@ -12,6 +12,7 @@ import numpy as np
 import seaborn
 from IPython.display import display
 from jaxtyping import Bool, Float, Int64, UInt8
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -161,23 +162,28 @@ def hardest_pairs(
 def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "nn")) -> Figure:
     """Test scores over epochs: mean of the finished seeds, band from the lowest to the highest, authors' points if any."""
     figure, axes = matplotlib.pyplot.subplots(1, len(scores), figsize=(5.2 * len(scores), 4.2))
-    dataset, official = records[0].dataset["name"], records[0].dataset["official"]
     for axis, score in zip(np.atleast_1d(axes), scores, strict=True):
-        for loss in losses_in(records):
-            _curve(axis, of_loss(records, loss), score, loss)
-            theirs = CURVES.get((dataset, loss, score)) if official else None
-            if theirs:
-                last = max(record.settings["epochs"] for record in records)
-                points = [
-                    (e, v) for e, v in zip(theirs.epochs, theirs.values, strict=True) if e <= last
-                ]
-                axis.plot(*zip(*points, strict=True), MARKERS[loss], mfc="none", color=COLOURS[loss], ms=9, mew=1.5,
-                          label=f"{TITLES[loss]}, authors")  # fmt: skip
-        axis.set(xlabel="epoch", ylabel=f"test {SCORE_NAMES[score]}")
+        draw_curves(axis, records, score)
     figure.legend(
         *np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
     )
     return figure
+
+
+def draw_curves(axis: Axes, records: Sequence[Record], score: str) -> None:
+    """One panel of :func:`convergence`."""
+    dataset, official = records[0].dataset["name"], records[0].dataset["official"]
+    last = max(record.settings["epochs"] for record in records)
+    for loss in losses_in(records):
+        _curve(axis, of_loss(records, loss), score, loss)
+        theirs = CURVES.get((dataset, loss, score)) if official else None
+        if theirs:
+            points = [
+                (e, v) for e, v in zip(theirs.epochs, theirs.values, strict=True) if e <= last
+            ]
+            axis.plot(*zip(*points, strict=True), MARKERS[loss], mfc="none", color=COLOURS[loss], ms=9, mew=1.5,
+                      label=f"{TITLES[loss]}, authors")  # fmt: skip
+    axis.set(xlabel="epoch", ylabel=f"test {SCORE_NAMES[score]}")
 
 
 def _curve(axis, records, score, loss):

@@ -35,7 +35,12 @@ HOW = {
 def headline(comparisons: Mapping[str, Sequence[Record]]) -> str:
     """The answer for a reader in a hurry, as Markdown: from the tuned comparison if there is one."""
     how = "tuned" if "tuned" in comparisons else next(iter(comparisons))
-    records = comparisons[how]
+    told = answer(how, comparisons[how])
+    return f":::{{admonition}} In a hurry\n:class: tip\n{told}\n:::" if told else ""
+
+
+def answer(how: str, records: Sequence[Record]) -> str:
+    """How the batch-wise loss compares with the others under settings chosen in one of ``HOW``, in sentences; empty without others."""
     losses = [loss for loss in losses_in(records) if summarise(of_loss(records, loss), "map").n]
     if "bwot" not in losses or len(losses) < 2:
         return ""
@@ -61,7 +66,7 @@ def headline(comparisons: Mapping[str, Sequence[Record]]) -> str:
         )
     if max(summary.n for summary in means.values()) < 2:
         sentences.append("One seed decides nothing.")
-    return f":::{{admonition}} In a hurry\n:class: tip\n{' '.join(sentences)}\n:::"
+    return " ".join(sentences)
 
 
 def _short(difference):

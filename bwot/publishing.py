@@ -7,6 +7,7 @@ caption) is put where the book reads it, labels get the page's name in front, an
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import nbformat
@@ -51,10 +52,12 @@ def make_page(notebook: Path, output: Path, parameters: dict) -> None:
     partial = output.with_name(f".{output.stem}.{os.getpid()}.part.ipynb")
     os.environ["BWOT_PROGRESS"] = "off"  # nobody watches a page being made
     try:
+        started = time.monotonic()
         papermill.execute_notebook(
             notebook, partial, parameters, cwd=notebook.parent, progress_bar=False, log_output=False
         )
         page = publish(nbformat.read(partial, as_version=4), _label(output))
+        page.metadata["bwot"] = {"seconds": round(time.monotonic() - started)}  # the book says so
         nbformat.write(page, partial)
         os.replace(partial, output)
     except (papermill.PapermillExecutionError, RuntimeError) as error:  # the latter: a dead kernel

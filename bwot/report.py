@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from bwot import claims, sharpness
+from bwot import claims, front, sharpness
 from bwot.comparison import losses_in, of_loss
 from bwot.figures import TITLES
 from bwot.records import RecordError, find_records, read_record, validate
@@ -45,7 +45,20 @@ def _selection(root):
     return selection_table(_everything(root))
 
 
+def _verdicts(root):
+    return front.verdicts(front.records(root))
+
+
+def _outcomes(root):
+    return front.outcomes(front.records(root))
+
+
+def _state(root):
+    return front.state(root, front.records(root))
+
+
 PARTS: dict[str, dict[str, Callable[[Path], str]]] = {
+    "book/index.md": {"verdicts": _verdicts, "outcomes": _outcomes, "state": _state},
     "book/scoreboard.md": {"numbers": _numbers, "overview": _overview, "details": _details},
     "book/deviations.md": {"diverged": _diverged, "sharpness": sharpness.table, "selection": _selection},
 }  # fmt: skip

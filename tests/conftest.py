@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bwot.experiments import Images
+from bwot.printing import BROWSERS, FLAGS
 from bwot.records import Record, pack
 
 SCORES = ("nn", "ft", "st", "e", "dcg", "map", "tied", "accuracy")
@@ -114,20 +115,13 @@ def records(make_record):
     ]
 
 
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-
-
 @pytest.fixture(scope="module")
 def browser(request):
     """A Chromium without a network; skipped aloud where there is none, or failed with BWOT_REQUIRE_BROWSER=1."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    binary = next(filter(None, map(shutil.which, names)), None)
+    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
     if binary is None:
         reason = (
-            f"no browser: none of {', '.join(names)} is installed, so no page was opened in one."
+            f"no browser: none of {', '.join(BROWSERS)} is installed, so no page was opened in one."
         )
         if os.environ.get("BWOT_REQUIRE_BROWSER") == "1":
             pytest.fail(reason)

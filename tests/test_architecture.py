@@ -42,6 +42,7 @@ FLOORS = [
         "accuracy",
         "families",
         "rendering",
+        "printing",
     },
     {"losses", "features", "solids", "crossmodal", "baselines"},
     {"controls", "authors", "standins", "sketch_standins", "albums"},
@@ -63,7 +64,8 @@ FLOORS = [
         "sharpness",
     },
     {"claims"},
-    {"report", "data_commands"},
+    {"front", "data_commands"},
+    {"report"},
     {"__main__"},
 ]
 BARE = [

@@ -6,10 +6,12 @@ part is skipped aloud, or fails where BWOT_REQUIRE_BROWSER=1.
 
 import copy
 import hashlib
+import http.server
 import os
 import re
 import sys
-from functools import cache
+import threading
+from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -186,6 +188,44 @@ def test_stand_in_pages_carry_a_banner_and_real_ones_do_not(site):
     assert not soup(SITE / "book/pages/mnist.html").select("article .admonition.standin")
 
 
+def test_links_to_other_hosts_are_those_of_the_list(site):
+    listed = (PROJECT / "book/links.txt").read_text(encoding="utf-8").splitlines()
+    listed = {line for line in listed if line and not line.startswith("#")}
+    there = {
+        tag["href"]
+        for name in ALL
+        for tag in soup(SITE / name).select("a[href]")
+        if outside(tag["href"]) and not tag.find_parent(class_="about-page")  # made of the setting
+    }
+    assert (there - listed, listed - there) == (set(), set()), "mend book/links.txt: missing, left over"  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_weighs_at_most_two_megabytes_before_the_vendored_scripts(site, name):
+    path = SITE / name
+    own = {(path.parent / unquote(urlsplit(a).path)).resolve() for a in assets(soup(path)) if not a.startswith("data:")}  # fmt: skip
+    shared = [SITE / "_static/vendor", SITE / "_static/scripts", SITE / "_static/styles"]
+    own = [file for file in own if not any(file.is_relative_to(folder) for folder in shared)]
+    assert path.stat().st_size + sum(file.stat().st_size for file in own) <= 2_000_000
+
+
+@pytest.mark.parametrize("name", [n for n in PAGES if "/pages/" in n or "/executed/" in n])
+def test_a_page_of_a_notebook_hands_it_out_and_says_how_long_it_takes(site, name):
+    (line,) = soup(SITE / name).select("article .about-page")
+    notebook = (SITE / name).parent / line.select_one("a.download")["href"]
+    source = PROJECT / "notebooks" / notebook.name
+    assert notebook.read_bytes() == source.read_bytes()
+    assert re.search(r"\d+ (min|hours)", line.get_text())
+    assert (
+        (SITE / "_sources" / name).with_suffix(".ipynb").exists()
+    )  # as executed, by the theme's button
+
+
+def test_a_citation_says_what_it_cites_under_the_pointer(site):
+    cited = soup(SITE / "book/method.html").select('article a[href^="bibliography.html#"]')
+    assert len(cited) > 5 and all(len(tag.get("title", "")) > 40 for tag in cited)
+
+
 def test_vendored_files_are_the_ones_their_licences_belong_to(site):
     vendor = SITE / "_static/vendor"
     readme = (vendor / "README.txt").read_text(encoding="utf-8")
@@ -307,6 +347,15 @@ CONTRAST = """() => {
   return (high + .05) / (low + .05) }"""
 
 
+def violations(tab):
+    """What axe-core finds on a page: rule, and the first elements."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    # To preload would fetch the style sheets, which a browser refuses from disk.
+    found = Axe().run(tab, options={"preload": False, "resultTypes": ["violations"]}).response
+    return [(rule["id"], [node["html"][:80] for node in rule["nodes"][:3]]) for rule in found["violations"]]  # fmt: skip
+
+
 @pytest.fixture(scope="module", params=VIEWS)
 def visit(request, site, browser):
     """Open a page in one view; what it asked for outside and what went wrong are kept beside it."""
@@ -345,6 +394,50 @@ def test_a_page_opens_without_network_error_or_sideways_scroll(site, visit, name
     assert tab.locator("article img:not([alt])").count() == 0
     assert tab.locator(".math").count() <= tab.locator("mjx-container").count()
     assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert violations(tab) == []
+
+
+FRONT = (".front table", "#first-weighting", "#first-convergence", ".doors")
+
+
+def test_the_first_page_says_it_in_one_screen_of_a_desk(site, browser):
+    tab = browser.new_page(viewport={"width": 1400, "height": 900})
+    tab.goto((SITE / "book/index.html").as_uri(), wait_until="load")
+    for part in FRONT:
+        box = tab.locator(part).first.bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 900, part
+    assert tab.locator(".doors a").count() == 3
+    tab.close()
+
+
+@pytest.fixture
+def origin(site):
+    """The site served as the web would."""
+    handler = partial(QuietHandler, directory=str(SITE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_no_request_leaves_the_origin_of_a_served_site(origin, browser):
+    context = browser.new_context()
+    tab = context.new_page()
+    requests, errors = [], []
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    for page in ("index.html", "book/explorer.html", "book/executed/hard_samples.html"):
+        tab.goto(origin + page, wait_until="load")
+        tab.wait_for_url("**/book/**")
+        tab.evaluate(TYPESET)
+    assert [url for url in requests if not url.startswith((origin, "data:", "blob:"))] == []
+    assert errors == [] and len(requests) > 20
+    context.close()
 
 
 def test_widgets_are_drawn_without_a_kernel(site, visit):

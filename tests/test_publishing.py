@@ -97,7 +97,7 @@ def test_a_page_is_executed_with_its_parameters_and_labelled(folders):
     }
     assert "bwot" not in figure.outputs[0].metadata
     assert printed.outputs[0].text == f"off 5 {folders / 'in'}\n"
-    assert "papermill" not in page.metadata
+    assert "papermill" not in page.metadata and 0 < page.metadata["bwot"]["seconds"] < 600
     assert all(not {"papermill", "execution"} & cell.metadata.keys() for cell in page.cells)
 
 

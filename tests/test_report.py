@@ -28,10 +28,13 @@ def project(tmp_path, monkeypatch):
         (tmp_path / page).write_text((PROJECT / page).read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "book" / "pages").mkdir()
     (tmp_path / "book" / "pages" / "mnist.ipynb").write_text("{}")
-    # deviations.md names records that are not among the few
-    text = (tmp_path / "book/deviations.md").read_text(encoding="utf-8")
-    (tmp_path / "book/deviations.md").write_text(text.replace("{result}", "{other}"), encoding="utf-8")  # fmt: skip
-    (tmp_path / "book" / "index.md").write_text(ROLES)
+    for page, roles in (
+        ("deviations", ""),
+        ("index", ROLES),
+    ):  # they name records that are not among the few
+        text = (tmp_path / f"book/{page}.md").read_text(encoding="utf-8").replace("{result}", "{other}")  # fmt: skip
+        (tmp_path / f"book/{page}.md").write_text(text + roles, encoding="utf-8")
+    shutil.copy(PROJECT / "_toc.yml", tmp_path)
     monkeypatch.setattr(paths, "PROJECT", tmp_path)
     replays = [(settings_of(r), r.replay) for r in map(read_record, _records(tmp_path))]
     monkeypatch.setattr(runs, "replay", lambda settings: dict(replays)[settings])
@@ -200,7 +203,7 @@ def test_a_page_that_does_not_show_a_stale_record_is_not_named(project, capsys):
     write_record(stale_replay(read_record(path)), path)
     status, said = checked(capsys)
     line = next(line for line in said.splitlines() if "is stale" in line)
-    assert status == 1 and "book/index.md" not in line and "book/pages/mnist.ipynb" in line
+    assert status == 1 and "book/method.md" not in line and "book/pages/mnist.ipynb" in line
 
 
 def test_the_book_is_not_built_before_the_check():

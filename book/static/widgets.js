@@ -22,3 +22,26 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   }).observe(document.body, { subtree: true, childList: true, characterData: true, attributeFilter: ["aria-valuetext"] });
 });
+
+// What scrolls sideways in its own box can be scrolled by keys: it is a stop of the tab key while it is wider than its box.
+window.addEventListener("load", async () => {
+  await window.MathJax?.startup?.promise;
+  const boxes = document.querySelectorAll(
+    ".bd-article :is(table.table, div.math, pre, .cell_output, .pst-scrollable-table-container)",
+  );
+  const follow = () => boxes.forEach((box) => {
+    const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX === "auto";
+    if (scrolls) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  });
+  new ResizeObserver(follow).observe(document.body);
+  follow();
+});
+
+// The theme's sidebar is no landmark, and its folds have no name.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const logo of document.querySelectorAll(".sidebar-primary-items__start > .sidebar-primary-item:first-child"))
+    logo.setAttribute("role", "navigation"), logo.setAttribute("aria-label", "First page");
+  for (const fold of document.querySelectorAll("nav summary"))
+    fold.setAttribute("aria-label", `Pages below ${fold.closest("li")?.querySelector("a")?.textContent.trim() ?? "this one"}`);
+});

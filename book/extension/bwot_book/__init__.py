@@ -1,4 +1,4 @@
-"""What the book needs beyond Jupyter Book: numbers read from records, the explorer, and pages without dead scripts.
+"""What the book needs beyond Jupyter Book: numbers and figures from records, the explorer, a line about each notebook, repairs.
 
 ``{result}`mnist/bwot map``` is the test mAP of the committed records of that data set and loss: mean ± standard deviation
 over seeds, ``cifar10/tuned/bwot`` those of a folder below. After the name of the field may stand, in any order:
@@ -22,8 +22,11 @@ from sphinx.util.docutils import SphinxRole
 
 from bwot.published import CURVES
 from bwot.records import read_record
+from bwot_book.about import add_line, repository
+from bwot_book.drawn import DrawnDirective
 from bwot_book.explorer import ExplorerDirective, add_files
 from bwot_book.numbers import ResultError, choose, describe, parse, written
+from bwot_book.repairs import mend_page
 
 RESULTS = Path("book", "results")
 
@@ -101,11 +104,16 @@ def drop_thebe_settings(app, doctree, docname):
 def setup(app):
     app.add_role("result", ResultRole())
     app.add_role("published", PublishedRole())
+    app.add_directive("drawn", DrawnDirective)
     app.add_directive("explorer", ExplorerDirective)
     app.add_config_value("bwot_records", [], "env")
     app.add_config_value("bwot_static", [], "html")
+    app.add_config_value("bwot_repository", "", "env")
     app.connect("config-inited", watch_files)
+    app.connect("config-inited", repository)
+    app.connect("doctree-read", add_line, priority=400)
     app.connect("html-page-context", add_files)
+    app.connect("html-page-context", mend_page, priority=900)
     app.connect("html-page-context", drop_thebe_scripts, priority=900)
     app.connect("doctree-resolved", drop_thebe_settings, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,7 +5,6 @@ the figure's caption, ``:name:`` its label, ``:alt:`` what it shows. ``:::{explo
 scripts and the style sheet are loaded on pages that have the directive, and on no others.
 """
 
-import base64
 import inspect
 import json
 from pathlib import Path
@@ -15,6 +14,7 @@ from docutils.parsers.rst import directives
 from docutils.parsers.rst.directives.images import Figure
 
 from bwot import explorer, figures, play
+from bwot_book.drawn import as_address
 
 PARTS = ("batch", "steps")
 SCRIPTS = ("math", "drawing", "batch", "plan", "steps", "explorer")
@@ -31,8 +31,7 @@ def markup(part: str) -> str:
 def still() -> str:
     """Address of the picture of the start: the picture itself."""
     figures.theme()
-    drawn = figures.svg(explorer.draw_play(play.play_batch(), play.Settings()))
-    return "data:image/svg+xml;base64," + base64.b64encode(drawn.encode()).decode()
+    return as_address(explorer.draw_play(play.play_batch(), play.Settings()))
 
 
 class ExplorerDirective(Figure):

@@ -1,0 +1,25 @@
+"""What Sphinx, docutils and the themes write otherwise than readers by ear, or rules for them, expect; mended in a page's HTML."""
+
+import re
+
+SIGNATURE = re.compile(r'<dt class="sig.*?</dt>', re.DOTALL)
+EMPTY_HEAD = re.compile(r'(<th class="head[^>]*>)(?:<p></p>)?(</th>)')
+
+
+def signature(found: re.Match) -> str:
+    """A signature of several lines: its parameters are no definitions, and Sphinx lists them as such."""
+    text = re.sub(r"<dl>|<dl class=[^>]*>", '<span class="sig-lines">', found[0])
+    return text.replace("</dl>", "</span>").replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")  # fmt: skip
+
+
+def mend(body: str) -> str:
+    """The HTML of a page, mended."""
+    body = SIGNATURE.sub(signature, body)
+    body = EMPTY_HEAD.sub(r'\1<span class="visually-hidden">value</span>\2', body)
+    return body.replace('role="doc-biblioentry"', 'role="listitem"')  # the former is deprecated
+
+
+def mend_page(app, pagename, templatename, context, doctree):
+    """Of every page that has a body."""
+    if context.get("body"):
+        context["body"] = mend(context["body"])

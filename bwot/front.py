@@ -1,0 +1,191 @@
+"""The first page: the paper's claims beside what the runs say, two pictures, the outcome and the state of each data set.
+
+All of it follows the records: numbers, words, curves, and what is said of the curves to those who do not see them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib.pyplot
+from matplotlib.figure import Figure
+
+from bwot import claims, findings, scoreboard
+from bwot.comparison import losses_in, of_loss, summarise
+from bwot.experiments import LOSSES
+from bwot.explorer import draw_points
+from bwot.figures import MARKERS, TITLES, draw_curves
+from bwot.play import PANELS, Settings, play_batch, read, shares
+from bwot.publishing import DATASET_TITLES
+from bwot.records import Record
+from bwot.scoreboard import Ways
+from bwot.tables import captioned, percent
+
+RESULTS = Path("book/results")
+DATASETS = scoreboard.DATASETS | {"psb": DATASET_TITLES["psb"]}
+"""Those of the paper, and one more with real shapes."""
+HOW = {"tuned": "tuned", "common rate": "common"}
+"""Ways of the scoreboard, as :data:`bwot.findings.HOW` names them."""
+COMMON = "†"
+"""Marks a data set whose losses were not tuned one by one."""
+CURVES_OF = 2
+"""Data sets in the picture of convergence: the first that have curves."""
+
+
+class Picture(NamedTuple):
+    """A figure and its words."""
+
+    figure: Figure
+    alt: str
+    caption: str
+
+
+def records(root: Path) -> dict[str, Ways]:
+    """All that the page is made from, by data set and way."""
+    return {dataset: scoreboard.records_of(root / RESULTS, dataset) for dataset in DATASETS}
+
+
+def verdicts(everything: dict[str, Ways]) -> str:
+    """A row for each claim: the paper's words, and what the runs say of it so far; short, for it shares a screen."""
+    rows = []
+    for claim in claims.CLAIMS:
+        said = claims.judged(claim, claims.findings(claim, everything))
+        words = [f"**{word}** on {', '.join(map(_marked, on))}" for word, on in said.items() if word != "not run"]  # fmt: skip
+        rows.append(f"| {claim.text} | {'; '.join(words) or 'not run yet'} |")
+    rows.append(f"| The settings of its code lead to its curves | {_as_published(everything)} |")
+    head = ["| The paper says, or its code implies | Our runs say |", "|---|---|"]
+    mark = f" {COMMON} All losses at one common rate; elsewhere each at its own best." if any(COMMON in row for row in rows) else ""  # fmt: skip
+    caption = f"Claims and outcomes, measured on {{doc}}`the scoreboard <scoreboard>`.{mark}"
+    return captioned([*head, *rows], caption, "first-claims", "first")
+
+
+def _marked(judged_on):
+    dataset, finding = judged_on
+    return DATASETS[dataset] + COMMON * (finding.way == "common rate")
+
+
+def _as_published(everything):
+    lost, kept = [], []
+    for dataset in scoreboard.DATASETS:
+        if mine := everything[dataset]["as published"]:
+            diverged = sum(each.status == "diverged" for each in mine)
+            (lost if diverged else kept).append(f"{DATASETS[dataset]} ({diverged or len(mine)} of {len(mine)})")  # fmt: skip
+    said = [f"**{word}** on {', '.join(on)}" for word, on in (("diverged", lost), ("finished", kept)) if on]  # fmt: skip
+    return "; ".join(said) or "not run yet"
+
+
+def weighting() -> Picture:
+    """One batch twice: every pair alike, and as the plan weighs it."""
+    batch = play_batch()
+    figure, axes = matplotlib.pyplot.subplots(1, 2, figsize=(7.0, 2.5))
+    for axis, weights in zip(axes, ("allpairs", "bwot"), strict=True):
+        draw_points(axis, batch, read(batch, Settings(weights=weights)))
+        axis.set(xlim=(-1.55, 1.55), ylim=(-0.85, 0.85))
+        axis.set_title("every pair alike" if weights == "allpairs" else "the transport plan")
+    share = shares(read(batch, Settings()))
+    ten = share.flatten().sort(descending=True).values[:10].sum().item()
+    pairs = len(share) * (len(share) - 1) // 2
+    seen = f"ten of the {pairs} pairs carry {100 * ten:.0f} % of the weight"
+    return Picture(
+        figure,
+        "Twelve points of two classes, circles on the left and triangles on the right, but one circle lies among the triangles "
+        "and one triangle among the circles. First panel: thin lines of one thickness between all points. Second panel: most lines "
+        "between the classes are gone; thick solid lines join points of one class that lie far apart, dashed ones join the strays "
+        f"to the strangers around them; {seen}.",
+        f"A batch of two classes; solid: one class, dashed: two; thickness: weight. Under the plan {seen}.",
+    )
+
+
+def convergence(everything: dict[str, Ways]) -> Picture | None:
+    """Test mAP over the epochs on the first data sets that have it, a panel each; None where none has."""
+    shown = _with_curves(everything)
+    if not shown:
+        return None
+    figure, axes = matplotlib.pyplot.subplots(1, len(shown), figsize=(3.5 * len(shown), 3.1))
+    panels = axes.flat if len(shown) > 1 else [axes]
+    entries = {}
+    for axis, (title, mine) in zip(panels, shown.items(), strict=True):
+        draw_curves(axis, mine, "map")
+        axis.set_title(title, fontsize=10)
+        handles, names = axis.get_legend_handles_labels()
+        entries |= dict(zip(names, handles, strict=True))
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, fontsize=8)
+    told = " ".join(_told(title, mine) for title, mine in shown.items())
+    rings = ", unfilled: read off the authors' plot, at their settings" if any("authors" in name for name in entries) else ""  # fmt: skip
+    return Picture(
+        figure,
+        f"Curves of the test mAP over the epochs, a panel for each data set. {told}",
+        f"Test mAP over the epochs: mean over the seeds that finished, band from lowest to highest{rings}.",
+    )
+
+
+def _with_curves(everything):
+    """Title to the records of the losses that the explorer plays too, tuned before common."""
+    shown = {}
+    for dataset, ways in everything.items():
+        for way in HOW:
+            mine = [r for r in ways[way] if r.loss["name"] in PANELS and r.status == "finished"]
+            if len(shown) < CURVES_OF and {"bwot"} < set(losses_in(mine)):
+                mine.sort(key=lambda record: list(MARKERS).index(record.loss["name"]))
+                shown[f"{_named(dataset, mine)}, {way}"] = mine
+                break
+    return shown
+
+
+def _told(title, mine):
+    last = max(record.settings["epochs"] for record in mine)
+    ends = []
+    for loss in losses_in(mine):
+        first, end = (summarise(of_loss(mine, loss), "map", epoch) for epoch in (1, last))
+        ends.append(f"{TITLES[loss]} {100 * first.mean:.1f} and {100 * end.mean:.1f}")
+    return (
+        f"{title}, percent after the first and after the last of {last} epochs: {', '.join(ends)}."
+    )
+
+
+def _named(dataset: str, mine: Sequence[Record]) -> str:
+    data = mine[0].dataset
+    return DATASETS[dataset] + ("" if data["official"] else f" ({data['variant']})")
+
+
+def outcomes(everything: dict[str, Ways]) -> str:
+    """A paragraph for each data set and way that compares losses; one seed decides nothing and has none."""
+    told = []
+    for dataset, ways in everything.items():
+        for way, how in HOW.items():
+            said = findings.answer(how, ways[way])
+            if said and (seeds := summarise(of_loss(ways[way], "bwot"), "map").n) > 1:
+                told.append(f"**{_named(dataset, ways[way])}, {way}** (n = {seeds}). {said}")
+    return "\n\n".join(told) or "No comparison has been run yet."
+
+
+def state(root: Path, everything: dict[str, Ways]) -> str:
+    """What is run of each data set, a row each, with a link to its chapter where the book has one."""
+    chapters = (root / "_toc.yml").read_text(encoding="utf-8")
+    rows = []
+    for dataset, ways in everything.items():
+        chapter = f"{{doc}}`pages/{dataset}`" if f"book/pages/{dataset}\n" in chapters else "–"
+        any_of = next((mine for mine in ways.values() if mine), None)
+        name = _named(dataset, any_of) if any_of else DATASETS[dataset]
+        cells = (name, *(_run(ways[way]) for way in HOW), _published(ways), chapter)
+        rows.append(f"| {' | '.join(cells)} |")
+    head = ["| data | each loss tuned | one common rate | the authors' settings | chapter |", "|---|---|---|---|---|"]  # fmt: skip
+    caption = "What was run on real data: losses, and the seeds of each. What was scored without training is not counted."
+    return captioned([*head, *rows], caption, "state")
+
+
+def _run(mine):
+    seeds = [len(of_loss(mine, loss)) for loss in losses_in(mine) if loss in LOSSES]
+    if not seeds:
+        return "not run"
+    several = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else f"{max(seeds)}"
+    return f"{len(seeds)} losses, {several} seed{'s' * (several != '1')}"
+
+
+def _published(ways):
+    mine = of_loss(ways["as published"], "bwot")
+    if not mine:
+        return "not run"
+    end = summarise(mine, "map")
+    lost = f"diverged ({end.diverged} of {len(mine)})" if end.diverged else ""
+    return ", ".join(filter(None, (lost, f"mAP {percent(end)} % (n = {end.n})" if end.n else "")))

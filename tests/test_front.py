@@ -1,0 +1,123 @@
+"""The first page follows the records: verdicts, curves and their words, outcomes, and what is run."""
+
+import re
+import shutil
+from dataclasses import replace
+
+import matplotlib.pyplot
+import pytest
+
+from bwot import claims, front
+from bwot.paths import PROJECT
+
+
+@pytest.fixture
+def everything():
+    return {dataset: {"as published": [], "tuned": [], "common rate": []} for dataset in front.DATASETS}  # fmt: skip
+
+
+@pytest.fixture
+def losses(make_record):
+    """Three seeds of each loss from what it ends with; seed s adds s thousandths, in odd places two of them."""
+
+    def make(**means):
+        return [
+            make_record(name.replace("_", "-"), seed, (0.1, mean - 0.2, mean + 0.001 * seed * (1 + place % 2)))
+            for place, (name, mean) in enumerate(means.items())
+            for seed in range(3)
+        ]  # fmt: skip
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def no_open_figures():
+    yield
+    matplotlib.pyplot.close("all")
+
+
+def test_without_records_the_page_says_so_and_has_no_curves(everything):
+    text = front.verdicts(everything)
+    assert (
+        text.count("| not run yet |") == len(claims.CLAIMS) + 1
+        and "**" not in text
+        and "†" not in text
+    )
+    assert front.convergence(everything) is None
+    assert front.outcomes(everything) == "No comparison has been run yet."
+    assert front.state(PROJECT, everything).count("| not run | not run | not run |") == len(front.DATASETS)  # fmt: skip
+
+
+@pytest.mark.parametrize("bwot, word", [(0.9, "supported"), (0.3, "not supported"), (0.5, "no difference shown")])  # fmt: skip
+def test_the_word_beside_a_claim_follows_the_interval(bwot, word, losses, everything):
+    everything["modelnet10"]["tuned"] = losses(bwot=bwot, pairwise=0.5)
+    row = next(line for line in front.verdicts(everything).splitlines() if "Scores end higher" in line)  # fmt: skip
+    assert row.endswith(f"| **{word}** on ModelNet10 |")
+
+
+def test_a_comparison_at_the_common_rate_is_marked(losses, everything):
+    everything["mnist"]["tuned"] = losses(bwot=0.9, pairwise=0.5)
+    assert front.COMMON not in front.verdicts(everything)
+    everything["cifar10"]["common rate"] = losses(bwot=0.9, pairwise=0.5)
+    text = front.verdicts(everything)
+    assert "**supported** on MNIST, CIFAR-10†" in text and "† All losses at one common rate" in text
+
+
+def test_what_became_of_the_published_settings_is_counted(make_record, everything):
+    lost = [make_record("bwot", seed, (0.1,), diverged="epoch 1, step 3") for seed in range(2)]
+    everything["mnist"]["as published"] = [*lost, make_record("bwot", 2)]
+    everything["modelnet10"]["as published"] = [make_record("bwot", 0)]
+    last = front.verdicts(everything).splitlines()[-2]
+    assert "| **diverged** on MNIST (2 of 3); **finished** on ModelNet10 (1 of 1) |" in last
+
+
+def test_the_first_data_sets_with_curves_are_drawn_and_told(losses, everything):
+    everything["cifar10"]["tuned"] = losses(bwot=0.5, active=0.6)
+    everything["cifar10"]["common rate"] = losses(bwot=0.3, active=0.3)
+    everything["modelnet10"]["common rate"] = losses(bwot=0.8, allpairs=0.7)
+    everything["modelnet40"]["tuned"] = losses(bwot=0.8)  # nothing beside it
+    picture = front.convergence(everything)
+    titles = [axis.get_title() for axis in picture.figure.axes]
+    assert titles == ["CIFAR-10, tuned", "ModelNet10, common rate"]
+    assert "batch-wise OT 30.0 and 50.1, active pairs 40.0 and 60.2" in picture.alt
+
+
+def test_the_authors_points_are_named_where_they_are_drawn(losses, everything):
+    everything["mnist"]["common rate"] = losses(bwot=0.9, pairwise=0.8)
+    assert "unfilled: read off the authors' plot" in front.convergence(everything).caption
+    copies = [replace(r, dataset=r.dataset | {"official": False, "variant": "a copy"}) for r in losses(bwot=0.9, pairwise=0.8)]  # fmt: skip
+    everything["mnist"]["common rate"] = copies
+    picture = front.convergence(everything)
+    assert "unfilled" not in picture.caption and "MNIST (a copy)" in picture.alt
+
+
+def test_runs_that_diverged_have_no_curve(make_record, losses, everything):
+    everything["mnist"]["tuned"] = losses(bwot=0.9) + [make_record("pairwise", 0, (0.1, 0.2), diverged="epoch 2, step 1")]  # fmt: skip
+    assert front.convergence(everything) is None
+
+
+def test_the_share_that_the_picture_of_weights_names_is_that_of_the_plan():
+    picture = front.weighting()
+    found = int(re.search(r"ten of the 66 pairs carry (\d+) %", picture.caption)[1])
+    assert 30 < found < 60 and f"{found} %" in picture.alt  # a uniform plan: 15
+    widths = [{round(line.get_linewidth(), 6) for line in axis.lines} for axis in picture.figure.axes]  # fmt: skip
+    assert len(widths[0]) == 1 < len(widths[1])
+
+
+def test_one_seed_has_no_outcome_and_three_have_one(losses, everything):
+    runs = losses(bwot=0.9, allpairs=0.8, untrained=0.1)
+    everything["mnist"]["common rate"] = [r for r in runs if r.seed == 0 or r.loss["name"] == "untrained"]  # fmt: skip
+    assert front.outcomes(everything) == "No comparison has been run yet."
+    everything["mnist"]["common rate"] = runs
+    assert front.outcomes(everything).startswith("**MNIST, common rate** (n = 3). With all losses")
+
+
+def test_the_state_counts_losses_and_seeds_and_links_the_chapters_there_are(tmp_path, losses, make_record, everything):  # fmt: skip
+    shutil.copy(PROJECT / "_toc.yml", tmp_path)
+    toc = (tmp_path / "_toc.yml").read_text(encoding="utf-8")
+    (tmp_path / "_toc.yml").write_text(toc.replace("      - file: book/pages/cifar10\n", ""), encoding="utf-8")  # fmt: skip
+    everything["mnist"]["tuned"] = losses(bwot=0.9, allpairs=0.8, untrained=0.1)[:-4]
+    everything["cifar10"]["as published"] = [make_record("bwot", 0, (0.1, 0.5, 0.25))]
+    text = front.state(tmp_path, everything)
+    assert "| MNIST | 2 losses, 2 to 3 seeds | not run | not run | {doc}`pages/mnist` |" in text
+    assert "| CIFAR-10 | not run | not run | mAP 25.00 % (n = 1) | – |" in text
