@@ -366,6 +366,7 @@ BROKEN = {
     "PLY, a strange format": (ply().replace("ascii", "base64"), ".ply", "line 2: no line of a PLY header: 'format base64 1.0'"),
     "PLY, a strange kind": (ply().replace("float y", "quaternion y"), ".ply", "line 6: no line of a PLY header"),
     "PLY, a list as long as a fraction": (ply().replace("list uchar", "list float"), ".ply", "line 9: no line of a PLY header"),
+    "PLY, a property of nothing": (ply().replace("property float y", "property"), ".ply", "line 6: no line of a PLY header: 'property'"),
     "PLY without z": (ply().replace("float z", "float w"), ".ply", "no element `vertex` of the numbers x, y and z"),
     "PLY, faces without corners": (ply().replace("vertex_indices", "corners"), ".ply", "no list `vertex_indices`"),
     "PLY, cut off": (ply()[:-20], ".ply", "declares 11 lines, and 9 follow: is it cut off?"),

@@ -74,7 +74,7 @@ def _header(lines):
 
 
 def _is_property(words):
-    if words[1] != "list":
+    if words[1:2] != ["list"]:
         return len(words) == 3 and words[1] in KINDS
     return len(words) == 5 and KINDS.get(words[2], "f")[0] != "f" and words[3] in KINDS
 
