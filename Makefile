@@ -101,6 +101,7 @@ bench: $(BENCH)/.installed $(INSTALLED)
 	$(BENCH)/bin/python benchmarks/sketches.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/notebooks.py
+	$(BIN)/python -m benchmarks.search
 	$(BENCH)/bin/python -m benchmarks.rendering $(MESHES)
 
 lab: $(INSTALLED)

@@ -1,17 +1,17 @@
-"""The command line: ``bwot run``, ``tune``, ``evaluate``, ``page``, ``report``, ``pdf``, and what :mod:`bwot.data_commands` adds."""
+"""The command line: ``run``, ``tune``, ``evaluate``, ``page``, ``report``, ``pdf``; more in :mod:`bwot.data_commands`, :mod:`bwot.search_commands`."""
 
 import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
 
-from bwot import data_commands
+from bwot import data_commands, search_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status is 0 on success, 1 on an error in what was asked or found, 2 on wrong usage."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments[:1] == ["search"]).parse_args(arguments)
     try:
         return options.command(options) or 0
     except (ValueError, OSError, RuntimeError) as error:
@@ -19,11 +19,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _parser():
+def _parser(search=False):
+    """The commands; with ``search`` those that answer at once, as the settings of the others need torch."""
     parser = argparse.ArgumentParser(
         prog="bwot", description="Batch-wise optimal transport: data, runs and pages."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    search_commands.add_commands(commands)
+    if search:
+        return parser
     _add_run(commands.add_parser("run", help="compute one run and print or write its record"))
     _add_tune(commands.add_parser("tune", help="find the learning rate and margin of a loss"))
     _add_evaluate(

@@ -24,6 +24,8 @@ Step = Literal["views", "features"]
 FROZEN, TRAINED, STANDIN = 224, 64, 32
 """Sides of the views in pixels; for a frozen network, for one that is trained on them, and of the stand-ins."""
 PARTS = ("train", "validation", "test")
+DOWNLOADED = ("resnet50", "alexnet", "vgg11")
+"""Networks whose published weights are fetched where they are not there."""
 MOBILENET = "weights/mobilenet_v1_075_224.onnx"
 """Below the folder of the data sets; ImageNet's MobileNet v1 of width 0.75, with an output ``feature`` of 768 numbers."""
 
@@ -188,17 +190,29 @@ def frozen_network(network: str, root: str | Path | None = None):
     Raises:
         FileNotFoundError: where its file is missing, with what to do.
     """
-    from bwot.features import OnnxNetwork, TorchNetwork, pretrained
+    from bwot.features import OnnxNetwork
 
-    if network in ("resnet50", "alexnet", "vgg11"):
+    if network in DOWNLOADED:
+        from bwot.features.imagenet import pretrained
+        from bwot.features.modules import TorchNetwork
+
         return TorchNetwork(pretrained(network), network)
+    return OnnxNetwork(network_file(network, root))
+
+
+def network_file(network: str, root: str | Path | None = None) -> Path:
+    """The ONNX file of a network by its name; see :func:`make_features`.
+
+    Raises:
+        FileNotFoundError: where it is missing, with what to do.
+    """
     path = data_root(root) / MOBILENET if network == "mobilenet" else Path(network).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f"the network {network} needs the file {path}, which is not there: put it there, name another ONNX file, or take "
             "resnet50, alexnet or vgg11, which are downloaded."
         )
-    return OnnxNetwork(path)
+    return path
 
 
 def strip_of(views: Views, name: str) -> Path:

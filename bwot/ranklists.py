@@ -24,19 +24,31 @@ def answers_of(record: Record, data_dir: str | Path | None = None) -> tuple[Sket
     """The data of a finished run on sketches, and what its network answers; a run computed elsewhere is computed here first.
 
     Raises:
+        ValueError: as :func:`settings_and_data`.
+    """
+    settings, data = settings_and_data(record, data_dir)
+    return data, retrieval(settings, trained_network(record, data_dir), data, "test")
+
+
+def settings_and_data(
+    record: Record, data_dir: str | Path | None = None
+) -> tuple[Sketches, SketchData]:
+    """The settings of a finished run on sketches and its data.
+
+    Raises:
         ValueError: for a record of another experiment, one that is diverged, or one of other data than those at hand.
     """
     settings = settings_of(record)
     if not isinstance(settings, Sketches) or record.status != "finished":
         raise ValueError(
-            f"evaluate takes the record of a finished run on sketches, and this is one of {record.experiment}, {record.status}."
+            f"expected the record of a finished run on sketches, and this is one of {record.experiment}, {record.status}."
         )
     data = settings.load_data(data_dir)
     if data.sha256 != record.dataset["sha256"]:
         raise ValueError(
             f"the record is one of data with SHA-256 {record.dataset['sha256']}, those at hand have {data.sha256}."
         )
-    return data, retrieval(settings, trained_network(record, data_dir), data, "test")
+    return settings, data
 
 
 def summary(data: SketchData, answers: Answers) -> list[str]:

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 
 from bwot.data.feature_lists import read_converted
 from bwot.data.images import Split
-from bwot.data.sketches import PARTS, SketchData, SketchSet
+from bwot.data.sketches import PARTS, SketchData, SketchSet, Standard
 from bwot.drawings import ROTATIONS, VERSION, read_drawing, rotations
 from bwot.paths import data_root
 from bwot.pipeline import (
@@ -29,7 +29,6 @@ from bwot.pipeline import (
     make_features,
     make_views,
     read_views,
-    standardised,
 )
 
 DATASETS = ("shrec13", "shrec13-15", "shrec14")
@@ -55,25 +54,28 @@ def sketch_data(
     """
     if network.endswith(".npz"):
         found = read_converted(Path(network).expanduser(), dataset)
-        sketches = _standardised(found.sketches, found.splits["train"])
-        shapes = _standardised(found.shapes, slice(None))
-        return _data(found, sketches, shapes, {"network": "converted"}, _nothing_to_see)
+        sketches, shapes = found.sketches, found.shapes
+        standards = _standardise(found, sketches, shapes)
+        return _data(found, sketches, shapes, {"network": "converted"}, _nothing_to_see, standards)
+    from bwot.features import pooled
+
     found = load_sketches(dataset, root, variant)
     views = make_views(models(found), TRAINED if network == "small" else FROZEN)
     made = {"views": views.arrangement, "rotations": ROTATIONS, "drawings": VERSION}
+    standards = {}
     if network == "small":
         sketches, shapes = _sketch_pictures(found), _shape_pictures(found, views)
         made |= {"network": "small", "size": TRAINED}
     else:
         turned, by = make_sketch_features(found, network, root)
         seen, _ = make_features(models(found), views, network, root)
-        sketches = _standardised(turned.values.astype(np.float32), found.splits["train"])
-        shapes = standardised(seen)
+        sketches, shapes = turned.values.astype(np.float32), pooled(seen)
+        standards = _standardise(found, sketches, shapes)
         made |= by | {"size": FROZEN}
-    return _data(found, sketches, shapes, made, Look(found, views))
+    return _data(found, sketches, shapes, made, Look(found, views), standards)
 
 
-def _data(found, sketches, shapes, made, look):
+def _data(found, sketches, shapes, made, look, standards):
     labels = torch.from_numpy(found.sketch_labels)
     content = json.dumps({"set": found.sha256} | made, sort_keys=True)
     parts = {
@@ -90,6 +92,7 @@ def _data(found, sketches, shapes, made, look):
         names={part: tuple(found.sketch_names[i] for i in found.splits[part]) for part in PARTS}
         | {"shapes": found.shape_names},
         look=look,
+        standards=standards,
         **parts,
     )
 
@@ -170,13 +173,19 @@ def _shape_pictures(found, views):
     return np.stack([read_views(views, name) for name in found.shape_names])[:, :, None]
 
 
-def _standardised(values, train):
-    """Features (..., d), each number by its mean and deviation over some sketches or shapes; in place."""
-    over = tuple(range(values.ndim - 1))
-    mean, deviation = values[train].mean(over), values[train].std(over)
-    values -= mean
-    values /= np.maximum(deviation, 1e-6)
-    return values
+def _standardise(found, sketches, shapes):
+    """Standardise features (..., d) in place: of sketches by those of the training part, of shapes by all."""
+    standards = {}
+    for kind, values, by in (
+        ("sketches", sketches, found.splits["train"]),
+        ("shapes", shapes, slice(None)),
+    ):
+        over = tuple(range(values.ndim - 1))
+        mean, deviation = values[by].mean(over), np.maximum(values[by].std(over), 1e-6)
+        values -= mean
+        values /= deviation
+        standards[kind] = Standard(mean, deviation)
+    return standards
 
 
 def _nothing_to_see(part, index):

@@ -2,14 +2,17 @@
 
 import hashlib
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from bwot.data.images import Split
 from bwot.data.sketches import SketchData
 from bwot.dice import dice
 from bwot.families.chance import Chance
+from bwot.meshes import Mesh
 from bwot.solids import FAMILIES, solid
 
 MODELS, VIEWS, VIEW = 8, 6, 32
@@ -39,7 +42,7 @@ def sketches() -> SketchData:
         for family, number in drawn:
             mesh = solid(FAMILIES[family], number)
             digest.update(_bytes(mesh))
-            pictures.append(_seen(mesh) if part == "shapes" else _sketched(mesh, family, number))
+            pictures.append(seen(mesh) if part == "shapes" else _sketched(mesh, family, number))
         images = torch.from_numpy(np.stack(pictures))[:, :, None]
         parts[part] = Split(images, torch.tensor([family for family, _ in drawn]))
         names[part] = tuple(f"{FAMILIES[family]}-{number:02}" for family, number in drawn)
@@ -54,11 +57,11 @@ def sketches() -> SketchData:
     )
 
 
-def _seen(mesh):
-    """Views (6, 32, 32) of a solid: every other camera of the ring."""
+def seen(mesh: Mesh, up: Literal["y", "z"] = "z") -> UInt8[np.ndarray, "v s s"]:
+    """Views of a shape that points up along an axis, those of :func:`sketches`: from every other camera of the ring."""
     from bwot.rendering import camera_frames, render_from
 
-    return render_from(mesh, camera_frames("ring")[:: 12 // VIEWS], VIEW)
+    return render_from(mesh, camera_frames("ring", up)[:: 12 // VIEWS], VIEW)
 
 
 def _sketched(mesh, *number):

@@ -45,7 +45,7 @@ FLOORS = [
         "printing",
     },
     {"losses", "features", "solids", "crossmodal", "baselines"},
-    {"controls", "authors", "standins", "sketch_standins", "albums"},
+    {"controls", "authors", "standins", "sketch_standins", "albums", "search"},
     {"training", "pipeline"},
     {"sketch_pipeline"},
     {"experiments"},
@@ -53,7 +53,7 @@ FLOORS = [
     {"cross_retrieval"},
     {"runs"},
     {"tuning", "figures", "publishing", "ranklists"},
-    {"shape_figures", "tables", "toy", "play"},
+    {"shape_figures", "tables", "toy", "play", "indexing", "pad"},
     {
         "findings",
         "sketch_figures",
@@ -62,9 +62,10 @@ FLOORS = [
         "explorer",
         "scoreboard",
         "sharpness",
+        "mesh_models",
     },
     {"claims"},
-    {"front", "data_commands"},
+    {"front", "data_commands", "search_commands"},
     {"report"},
     {"__main__"},
 ]
@@ -136,7 +137,8 @@ def test_a_module_imports_only_from_lower_floors(module):
 
 
 @pytest.mark.parametrize(
-    "folder", ["cpu.", "data.", "experiments.", "families.", "features.", "meshes.", "rendering."]
+    "folder",
+    ["cpu.", "data.", "experiments.", "families.", "features.", "meshes.", "rendering.", "search."],
 )
 def test_the_files_of_a_folder_import_each_other_without_cycles(folder):
     left = {
@@ -156,12 +158,28 @@ def test_every_module_on_a_floor_stands_on_one_alone():
     assert {name.split(".")[0] for name in MODULES} - {"__init__"} == set(names)
 
 
-def test_the_package_itself_holds_public_names_alone():
-    body = ast.parse(MODULES["__init__"].read_text(encoding="utf-8")).body
-    kinds = [type(node) for node in body]
-    assert kinds[0] is ast.Expr and kinds[-1] is ast.Assign and set(kinds[1:-1]) <= {ast.ImportFrom}
-    imported = [alias.name for node in body[1:-1] for alias in node.names]
+def test_the_package_itself_holds_public_names_alone_and_imports_them_late():
+    tree = ast.parse(MODULES["__init__"].read_text(encoding="utf-8"))
+    imported = [
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("bwot.")
+        for alias in node.names
+    ]
     assert sorted(bwot.__all__) == sorted(imported)
+    code = """
+import sys, bwot
+assert "torch" not in sys.modules
+import bwot.losses, bwot.sinkhorn  # a module of the name of a function
+assert bwot.sinkhorn.__module__ == "bwot.sinkhorn" and callable(bwot.sinkhorn)
+assert bwot.BatchwiseOTLoss is bwot.losses.BatchwiseOTLoss
+from bwot import *
+assert {PairwiseLoss.__name__, AllPairsLoss.__name__, sinkhorn.__name__} < set(bwot.__all__) < set(dir(bwot))
+try: bwot.nothing
+except AttributeError as error: print(error)
+"""
+    done = on_a_bare_machine(code)
+    assert done.stdout == "module 'bwot' has no attribute 'nothing'\n", done.stderr
 
 
 ALLOWED_ONLY = """

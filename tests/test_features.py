@@ -27,15 +27,15 @@ from bwot.features import (
     Features,
     FeaturesError,
     OnnxNetwork,
-    TorchNetwork,
     compute_features,
     imagenet,
     network_input,
     pooled,
-    pretrained,
     read_features,
     read_pictures,
 )
+from bwot.features.imagenet import pretrained
+from bwot.features.modules import TorchNetwork
 from bwot.features.partial import Partial
 
 NAMES = [f"shape {number}" for number in range(21)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from bwot.data.images import DataError, Split
 from bwot.data.shapes import fingerprint, some, split_training
@@ -56,6 +56,13 @@ class SketchSet:
         )
 
 
+class Standard(NamedTuple):
+    """How features were standardised: ``(feature - mean) / deviation``."""
+
+    mean: Float32[np.ndarray, " d"]
+    deviation: Float32[np.ndarray, " d"]
+
+
 @dataclass(frozen=True, eq=False)
 class SketchData:
     """Sketches and shapes as networks take them.
@@ -78,6 +85,8 @@ class SketchData:
     names: dict[str, tuple[str, ...]]  # of train, validation, test and shapes, in their order
     look: Callable[[str, int], UInt8[np.ndarray, "h w"]] | None = field(default=None, repr=False)
     """Part and index → a picture; None where the samples are pictures."""
+    standards: dict[str, Standard] = field(default_factory=dict, repr=False)
+    """Of features, those of ``sketches`` and ``shapes``; what is asked or found later is standardised alike."""
 
     def pictures(self, part: str, indices: Sequence[int]) -> UInt8[np.ndarray, "k h w"]:
         """Some samples to look at: drawings as they were drawn, or the first view of shapes.

@@ -58,8 +58,8 @@ class Shapes(Experiment):
     MODULES: ClassVar = (
         "authors", "data.modelnet", "data.psb", "rendering.cameras", "rendering.folders", "rendering.layers", "rendering.lines",
         "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing", "rendering.workers",
-        "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial", "features.pixels",
-        "albums", "pipeline", "experiments.shapes",
+        "features.extraction", "features.files", "features.imagenet", "features.modules", "features.networks", "features.partial",
+        "features.pixels", "albums", "pipeline", "experiments.shapes",
     )  # fmt: skip
 
     dataset: str = "modelnet10"

@@ -57,7 +57,7 @@ class Sketches(Experiment):
     MODULES: ClassVar = (
         "data.feature_lists", "data.modelnet", "data.psb", "data.shrec", "data.shrec13_15", "drawings", "rendering.cameras", "rendering.folders", "rendering.layers",
         "rendering.lines", "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing",
-        "rendering.workers", "features.extraction", "features.files", "features.imagenet", "features.networks", "features.partial",
+        "rendering.workers", "features.extraction", "features.files", "features.imagenet", "features.modules", "features.networks", "features.partial",
         "features.pixels", "pipeline", "sketch_pipeline", "sketch_standins", "baselines", "experiments.sketches",
     )  # fmt: skip
 

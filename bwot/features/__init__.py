@@ -6,15 +6,17 @@ For example, with any ONNX file and the strips of 20 views that :mod:`bwot.rende
     strip = lambda name: read_pictures(f"views/{name}.png", 20)
     features = compute_features("cache/psb.npy", names, strip, network, 20, data_sha256)
     pooled(features)  # (n, d): the maximum over the views
+
+This much imports without torch. Networks of torch are in :mod:`bwot.features.modules`, those of torchvision in
+:mod:`bwot.features.imagenet`.
 """
 
 from bwot.features.extraction import compute_features
 from bwot.features.files import Features, FeaturesError, pooled, read_features
-from bwot.features.imagenet import pretrained
-from bwot.features.networks import Network, OnnxNetwork, TorchNetwork
+from bwot.features.networks import Network, OnnxNetwork
 from bwot.features.pixels import IMAGENET, UNIT, Scaling, network_input, read_pictures
 
 __all__ = [
-    "IMAGENET", "UNIT", "Features", "FeaturesError", "Network", "OnnxNetwork", "Scaling", "TorchNetwork",
-    "compute_features", "network_input", "pooled", "pretrained", "read_features", "read_pictures",
+    "IMAGENET", "UNIT", "Features", "FeaturesError", "Network", "OnnxNetwork", "Scaling",
+    "compute_features", "network_input", "pooled", "read_features", "read_pictures",
 ]  # fmt: skip

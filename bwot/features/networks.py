@@ -1,16 +1,13 @@
-"""Frozen networks, from scaled images to features: any ONNX file, any torch module."""
+"""Frozen networks, from scaled images to features; any ONNX file is one. Imports without torch."""
 
 import hashlib
-import threading
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float32
-from torch import nn
 
-from bwot.features.pixels import IMAGENET, UNIT, Scaling
+from bwot.features.pixels import UNIT, Scaling
 
 
 @runtime_checkable
@@ -56,7 +53,7 @@ class OnnxNetwork:
         threads: int = 1,
     ):
         content = Path(path).read_bytes()
-        self._session = _session(path, content, threads)
+        self._session = onnx_session(path, content, threads)
         outputs = [each.name for each in self._session.get_outputs()]
         if output not in outputs:
             raise ValueError(f"{path} has no output {output!r}; it has: {', '.join(outputs)}.")
@@ -64,7 +61,7 @@ class OnnxNetwork:
         self._input, self._single, self.size = _only_input(path, self._session, size)
         digest = hashlib.sha256(content).hexdigest()
         self.settings = {"name": Path(path).stem, "sha256": digest, "output": output}
-        self.length = _length(self, path)
+        self.length = length_of(self, path)
 
     def __call__(self, images: Float32[np.ndarray, "n 3 h w"]) -> Float32[np.ndarray, "n d"]:
         """Features of scaled images; safe to call from several threads at once."""
@@ -73,7 +70,17 @@ class OnnxNetwork:
         return np.concatenate(out).reshape(len(images), -1).astype(np.float32, copy=False)
 
 
-def _session(path, content, threads):
+def onnx_session(path: str | Path, content: bytes, threads: int = 1):
+    """What runs an ONNX file on the CPU.
+
+    Args:
+        path: where it was read from, for the error.
+        content: of the file.
+        threads: that one call uses.
+
+    Raises:
+        ValueError: where ONNX Runtime cannot run it.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -102,50 +109,8 @@ def _only_input(path, session, size):
     return inputs[0].name, not open_batch, height
 
 
-class TorchNetwork:
-    """A torch module as a frozen network; it is put into evaluation mode and stays the caller's.
-
-    Calls wait for each other, since torch spreads one over its own threads; pictures are prepared meanwhile.
-
-    Args:
-        module: from images (n, 3, h, w) to features (n, d), such as :func:`~bwot.features.pretrained` gives.
-        name: of the network, for the settings; its structure and weights are check-summed beside it.
-        size: side of its images, in pixels.
-        scaling: what it was trained with.
-        device: torch device to run on; the module is moved there.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        name: str,
-        size: int = 224,
-        scaling: Scaling = IMAGENET,
-        device: str = "cpu",
-    ):
-        self.module, self.size, self.scaling = module.eval().to(device), size, scaling
-        self._device, self._turn = device, threading.Lock()
-        self.settings = {"name": name, "sha256": _digest(module)}
-        self.length = _length(self, name)
-
-    def __call__(self, images: Float32[np.ndarray, "n 3 h w"]) -> Float32[np.ndarray, "n d"]:
-        """Features of scaled images; safe to call from several threads at once."""
-        with self._turn, torch.inference_mode():
-            features = self.module(torch.from_numpy(images).to(self._device))
-            return features.flatten(1).float().cpu().numpy()
-
-
-def _digest(module):
-    """SHA-256 of the structure and the weights of a module."""
-    digest = hashlib.sha256(repr(module).encode())
-    for name, value in module.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _length(network, name):
-    """The length of the features, from those of two black pictures."""
+def length_of(network, name: str | Path) -> int:
+    """The length of the features of a :class:`Network` that is not finished yet, from those of two black pictures."""
     black = np.zeros((2, 3, network.size, network.size), np.float32)
     try:
         return network(black).shape[1]
