@@ -191,7 +191,13 @@ def _curve(axis, records, score, loss):
     if not records:
         return
     epochs = [row["epoch"] for row in records[0].history if score in row and row["epoch"] > 0]
-    epochs = epochs[:: min(-1, -len(epochs) // MOST_POINTS)][::-1]  # the last among them
+    if len(epochs) > MOST_POINTS:  # what differs, differs in the first of so many
+        places = np.unique(np.geomspace(1, len(epochs), MOST_POINTS).round().astype(int))
+        epochs = [epochs[place - 1] for place in places]
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+        axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
     values = np.array(
         [[np.nan if value is None else value for value in row] for row in values], dtype=float
@@ -271,11 +277,18 @@ def _tuned_panel(axis, found, levels):
             axis.plot(*place, "x", color=WRONG, ms=9, mew=2)
             continue
         colour = matplotlib.colormaps[HEAT](levels(cell["map"]))
-        axis.plot(*place, "s", color=colour, ms=22, mec=WRONG if chosen else "none", mew=3)
+        axis.plot(
+            *place,
+            "s",
+            color=colour,
+            ms=min(22, 125 / len(rates)),
+            mec=WRONG if chosen else "none",
+            mew=3,
+        )
         dark = levels(cell["map"]) < 0.6
-        axis.annotate(f"{100 * cell['map']:.0f}\n{cell['epochs']} ep", place, ha="center", va="center", fontsize=7,
+        axis.annotate(f"{100 * cell['map']:.0f}\n{cell['epochs']} ep", place, ha="center", va="center", fontsize=min(7, 41 / len(rates)),
                       color="white" if dark else "black")  # fmt: skip
-    axis.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates], fontsize=8, rotation=45)
+    axis.set_xticks(range(len(rates)), [f"{rate:.3g}" for rate in rates], fontsize=8, rotation=45)
     axis.set_yticks(range(len(margins)), [f"{margin:g}" for margin in margins], fontsize=8)
     axis.set(xlim=(-0.6, len(rates) - 0.4), ylim=(-0.6, len(margins) - 0.4))
 

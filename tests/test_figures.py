@@ -31,6 +31,13 @@ def test_a_curve_is_the_mean_of_the_finished_seeds(make_record):
     assert drawn["batch-wise OT"] == [[1, pytest.approx(0.6)], [2, pytest.approx(0.7)]]
 
 
+def test_many_epochs_are_drawn_from_the_first_to_the_last_the_early_ones_apart(make_record):
+    figure = figures.convergence([make_record("bwot", 0, (0.1, *[0.5] * 200))], ("map",))
+    epochs = [epoch for epoch, _ in lines(figure)["batch-wise OT"]]
+    assert epochs[:5] == [1, 2, 3, 4, 5] and epochs[-1] == 200
+    assert len(epochs) <= figures.MOST_POINTS and figure.axes[0].get_xscale() == "log"
+
+
 def test_ink_turns_light_in_the_dark(make_record):
     text = figures.svg(figures.convergence([make_record("bwot", 0)]))
     assert text.index("prefers-color-scheme: dark") < text.index(figures.INK.lower(), 2000)
