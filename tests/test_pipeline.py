@@ -178,7 +178,7 @@ def test_images_that_a_set_brings_are_what_a_network_gets(images):
 )  # fmt: skip
 def test_the_validation_part_has_shapes_to_find_where_that_can_be(sizes, share, validation):
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    parts = split_training(labels, np.arange(len(labels)), share)
+    parts = split_training(labels, np.arange(len(labels)), share, least=2)
     assert sorted([*parts["train"], *parts["validation"]]) == list(range(len(labels)))
     assert tuple(np.bincount(labels[parts["validation"]])) == validation
 

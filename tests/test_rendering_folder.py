@@ -112,7 +112,7 @@ from bwot.rendering import render_folder
 if __name__ == "__main__":
     paths = sorted(Path(sys.argv[1]).glob("*.off"))
     names = [f"{path.stem[-1]}/{path.stem}" for path in paths]
-    render_folder(paths, names, sys.argv[2], "ring", 1024, processes=2)
+    render_folder(paths, names, sys.argv[2], "ring", 2048, processes=2)
 """
 
 
@@ -137,7 +137,7 @@ def test_a_run_that_was_stopped_ends_its_workers_and_goes_on(meshes, tmp_path, h
     else:
         pytest.fail("a worker outlived the process that started it")
     early = strips(tmp_path / "out")
-    assert render_folder(meshes, names_of(meshes), tmp_path / "out", "ring", 1024, processes=1) == []  # fmt: skip
+    assert render_folder(meshes, names_of(meshes), tmp_path / "out", "ring", 2048, processes=1) == []  # fmt: skip
     late = strips(tmp_path / "out")
     assert len(late) == 6 and early.items() <= late.items()
     assert not list((tmp_path / "out").rglob("*.part")) or how == signal.SIGKILL

@@ -104,7 +104,7 @@ def test_its_further_losses_are_no_other_experiments():
 
 
 def test_a_campaign_has_every_loss_tuned_ten_times():
-    names = campaign(Sketches, "short")
+    names = campaign("shrec13-15", "short")
     assert [f"tuned/lifted-seed{seed}" for seed in range(10)] == [n for n in names if "lifted" in n]
     assert "bwot-seed0" not in names and "as-published/bwot-seed9" in names
     assert {"features-seed0", "untrained-seed9"} < set(names)

@@ -236,7 +236,7 @@ def _shape_set(name, variant, home, shapes):
         names=tuple("/".join(shape[:3]) for shape in shapes),
         paths=tuple(shape[3] for shape in shapes),
         labels=labels,
-        splits=split_training(labels, training, SHARE)
+        splits=split_training(labels, training, SHARE, least=2)
         | {"test": np.setdiff1d(np.arange(len(shapes)), training)},
     )
 

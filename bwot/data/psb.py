@@ -174,7 +174,7 @@ def load(
         names=tuple(f"m{model}" for model in files),
         paths=tuple(files.values()),
         labels=labels,
-        splits=split_training(labels, training, SHARE)
+        splits=split_training(labels, training, SHARE, least=2)
         | {"test": np.setdiff1d(np.arange(len(files)), training)},
         missing=missing,
     )

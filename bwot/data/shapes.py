@@ -91,14 +91,15 @@ def fingerprint(folder: Path, paths: Sequence[Path]) -> str:
 
 
 def split_training(
-    labels: Int64[np.ndarray, " n"], training: Int64[np.ndarray, " m"], share: int
+    labels: Int64[np.ndarray, " n"], training: Int64[np.ndarray, " m"], share: int, least: int = 1
 ) -> dict[str, Int64[np.ndarray, " part"]]:
-    """``train`` and ``validation``: one in ``share`` of the training shapes, stratified by class, always the same.
+    """``train`` and ``validation``: one in ``share`` of the training samples, stratified by class, always the same.
 
-    In a set so small that these are all of different classes, they are two a class instead, but at most half of the shapes.
+    In a set so small that no class has ``least`` of these, they are ``least`` a class instead, but at most half of the samples:
+    2 where the validation samples are searched among themselves.
 
     Raises:
-        DataError: if there are fewer than ``share`` training shapes.
+        DataError: if there are fewer than ``share`` training samples.
     """
     if len(training) < share:
         raise DataError(
@@ -106,8 +107,8 @@ def split_training(
         )
     classes = torch.from_numpy(labels[training])
     taken = stratified_subset(classes, len(training) // share, seed=0).numpy()
-    if classes[taken].bincount().max() < 2:
-        enough = min(2 * len(classes.unique()), len(training) // 2)
+    if classes[taken].bincount().max() < least:
+        enough = min(least * len(classes.unique()), len(training) // 2)
         taken = stratified_subset(classes, enough, seed=0).numpy()
     rest = np.setdiff1d(np.arange(len(training)), taken)
     return {"train": training[rest], "validation": training[taken]}
