@@ -29,7 +29,7 @@ HOW = {"tuned": "tuned", "common rate": "common"}
 COMMON = "†"
 """Marks a data set whose losses were not tuned one by one."""
 CURVES_OF = 2
-"""Data sets in the picture of convergence: the first that have curves."""
+"""Data sets in the picture of convergence, the first that have curves."""
 
 
 class Picture(NamedTuple):

@@ -22,7 +22,7 @@ POSITION = {
 }
 """What a verdict says of a run with other settings than the authors', which is where it lies and not what it reproduces."""
 SHAPE_ACCURACIES = {"class_accuracy": "class average", "head_accuracy": "softmax head"}
-"""What the records of shapes hold beside the accuracy of the support vectors: its mean over the classes, and that of the classifier."""
+"""What the records of shapes hold beside the accuracy of the support vectors, its mean over the classes and that of the classifier."""
 TUNED_EPOCHS = 25
 """Trained to tune a loss, about; how far a grid grows is seen on the way."""
 RUN_MEGABYTES = 25

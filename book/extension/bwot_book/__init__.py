@@ -94,6 +94,11 @@ def drop_thebe_scripts(app, pagename, templatename, context, doctree):
     ]
 
 
+def follow_the_readers_theme(app, pagename, templatename, context, doctree):
+    """Light or dark as the reader's system is set, until a reader chooses; without a default the theme logs an error."""
+    context.setdefault("default_mode", "auto")
+
+
 def drop_thebe_settings(app, doctree, docname):
     """The page's kernel settings for sphinx-thebe, which would name an example repository that is not ours."""
     for node in list(doctree.findall(nodes.raw)):
@@ -115,5 +120,6 @@ def setup(app):
     app.connect("html-page-context", add_files)
     app.connect("html-page-context", mend_page, priority=900)
     app.connect("html-page-context", drop_thebe_scripts, priority=900)
+    app.connect("html-page-context", follow_the_readers_theme)
     app.connect("doctree-resolved", drop_thebe_settings, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
