@@ -196,7 +196,7 @@ def _curve(axis, records, score, loss):
         epochs = [epochs[place - 1] for place in places]
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+        axis.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
         axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
     values = np.array(
