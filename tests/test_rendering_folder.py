@@ -112,7 +112,7 @@ from bwot.rendering import render_folder
 if __name__ == "__main__":
     paths = sorted(Path(sys.argv[1]).glob("*.off"))
     names = [f"{path.stem[-1]}/{path.stem}" for path in paths]
-    render_folder(paths, names, sys.argv[2], "ring", 2048, processes=2)
+    render_folder(paths, names, sys.argv[2], "ring", 1024, processes=2)
 """
 
 
@@ -121,7 +121,10 @@ def test_a_run_that_was_stopped_ends_its_workers_and_goes_on(meshes, tmp_path, h
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), str(meshes[0].parent), str(tmp_path / "out")]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )  # fmt: skip
     deadline = time.monotonic() + 90
     while not strips(tmp_path / "out") and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -137,7 +140,7 @@ def test_a_run_that_was_stopped_ends_its_workers_and_goes_on(meshes, tmp_path, h
     else:
         pytest.fail("a worker outlived the process that started it")
     early = strips(tmp_path / "out")
-    assert render_folder(meshes, names_of(meshes), tmp_path / "out", "ring", 2048, processes=1) == []  # fmt: skip
+    assert render_folder(meshes, names_of(meshes), tmp_path / "out", "ring", 1024, processes=1) == []  # fmt: skip
     late = strips(tmp_path / "out")
     assert len(late) == 6 and early.items() <= late.items()
     assert not list((tmp_path / "out").rglob("*.part")) or how == signal.SIGKILL
