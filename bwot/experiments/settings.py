@@ -114,6 +114,15 @@ class Experiment:
             raise ValueError(f"as published there is the loss bwot only, not {self.loss}.")
         self.build_loss(2)  # checks the rest
 
+    def _check_network(self):
+        """Of an experiment whose field ``network`` names a frozen one, or ``small`` for one that is trained too."""
+        if not isinstance(self.network, str) or not self.network.strip():
+            raise ValueError(f"network must name a network or an ONNX file, not {self.network!r}.")
+        if self.preset == "quick" and not self.end_to_end:
+            raise ValueError(
+                f"at preset quick there is the network small only, not {self.network}."
+            )
+
     def published(self) -> dict:
         """The authors' settings of this experiment."""
         raise NotImplementedError

@@ -95,12 +95,7 @@ class Shapes(Experiment):
         for name in ("weight_decay", "classifier_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, and is {getattr(self, name)}.")
-        if not isinstance(self.network, str) or not self.network.strip():
-            raise ValueError(f"network must name a network or an ONNX file, not {self.network!r}.")
-        if self.preset == "quick" and not self.end_to_end:
-            raise ValueError(
-                f"at preset quick there is the network small only, not {self.network}."
-            )
+        self._check_network()
         super()._check()
 
     @property

@@ -96,12 +96,7 @@ class Sketches(Experiment):
             raise ValueError(
                 f"batch_size must be a multiple of 4 (four batches), at least 8, not {self.batch_size}."
             )
-        if not isinstance(self.network, str) or not self.network.strip():
-            raise ValueError(f"network must name a network or an ONNX file, not {self.network!r}.")
-        if self.preset == "quick" and not self.end_to_end:
-            raise ValueError(
-                f"at preset quick there is the network small only, not {self.network}."
-            )
+        self._check_network()
         super()._check()
 
     @property
