@@ -27,11 +27,9 @@ EMBEDDINGS = "embeddings.npz"
 
 def retrieval(network: nn.Module, part: Split, device: torch.device | str):
     """Embeddings of a part, on the CPU, and the scores of every sample as a query among the others."""
-    embeddings = training.embed(network, part.images.to(device)).cpu()
-    labels = part.labels
-    return embeddings, metrics.score_embeddings(
-        embeddings, embeddings, labels, labels, exclude_self=True
-    )
+    embeddings, labels = training.embed(network, part.images.to(device)), part.labels
+    scores = metrics.score_embeddings(embeddings, embeddings, labels, labels, exclude_self=True)
+    return embeddings.cpu(), scores
 
 
 def evaluator(

@@ -5,7 +5,7 @@ is the nearest item. C is the number of relevant items, those that have the quer
 has no scores: it is left out of every mean and counted in ``skipped``.
 
 Definitions: the authors' RetrievalEvaluation.py, the same in their three folders; but a query is left out of
-its own ranking by its index, where they drop the first rank. Tensors of any device are ranked on the CPU.
+its own ranking by its index, where they drop the first rank. Embeddings on a GPU are ranked there, all else on the CPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
+
+from bwot.gpu import ranking
 
 TIED_LIMIT = 0.01  # above this share of tied neighbours an embedding counts as collapsed
 E_CUTOFF, SHUFFLE_SEED = 32, 0
@@ -122,9 +124,12 @@ def score_embeddings(
     g_labels = checked_labels("gallery_labels", gallery_labels, len(gallery))
     _check_gallery(len(queries), len(gallery), exclude_self)
     shuffled = np.random.default_rng(SHUFFLE_SEED).permutation(len(gallery))
-    block_of = _squared_distances(queries, gallery[torch.from_numpy(shuffled).to(gallery.device)])
+    products = _products(queries, gallery[torch.from_numpy(shuffled).to(gallery.device)])
     own_position = np.argsort(shuffled) if exclude_self else None
-    return _scores(block_of, q_labels, g_labels[shuffled], own_position)
+    labels = q_labels, g_labels[shuffled], own_position
+    if queries.is_cuda:
+        return _scores_on(queries.device, products, *labels)
+    return _scores(_squared_distances(*products), *labels)
 
 
 def rankings(
@@ -133,7 +138,8 @@ def rankings(
     """For each query the gallery's indices from near to far, and the distances; in the order that `score_embeddings` scores."""
     check_embeddings("queries", queries, "gallery", gallery)
     shuffled = np.random.default_rng(SHUFFLE_SEED).permutation(len(gallery))
-    block_of = _squared_distances(queries, gallery[torch.from_numpy(shuffled).to(gallery.device)])
+    products = _products(queries, gallery[torch.from_numpy(shuffled).to(gallery.device)])
+    block_of = _squared_distances(*products)
     for query in range(len(queries)):
         (squared,) = block_of(slice(query, query + 1))
         order = squared.argsort(kind="stable")
@@ -174,17 +180,24 @@ def check_embeddings(name: str, some: Tensor, other_name: str, others: Tensor) -
             raise ValueError(f"{label} must be finite, but some values are NaN or infinite")
 
 
-def _squared_distances(queries: Tensor, gallery: Tensor) -> Callable[[slice], np.ndarray]:
-    """The function from a slice of queries to its squared distances: they rank as the distances do."""
+def _products(queries: Tensor, gallery: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two matrices whose product is the squared distances, and for each gallery row the first one equal to it."""
     # Near to all, so that little is lost to rounding; and a value that occurs, so integers stay integers.
     origin = as_float64(gallery.median(dim=0).values)
     left, right = as_float64(queries) - origin, as_float64(gallery) - origin
-    # A matrix product may round equal columns differently: copy the first one's distances to its repeats.
     original = _first_equal_row(right)
-    repeats = np.flatnonzero(original != np.arange(len(right)))
     # One product for all three terms: |a - b|^2 = (-2a, |a|^2, 1) . (b, 1, |b|^2)
     left = np.column_stack([-2 * left, np.square(left).sum(axis=1), np.ones(len(left))])
     right = np.column_stack([right, np.ones(len(right)), np.square(right).sum(axis=1)])
+    return left, right, original
+
+
+def _squared_distances(
+    left: np.ndarray, right: np.ndarray, original: np.ndarray
+) -> Callable[[slice], np.ndarray]:
+    """The function from a slice of queries to its squared distances: they rank as the distances do."""
+    # A matrix product may round equal columns differently: copy the first one's distances to its repeats.
+    repeats = np.flatnonzero(original != np.arange(len(right)))
 
     def block_of(rows: slice) -> np.ndarray:
         block = left[rows] @ right.T
@@ -200,6 +213,12 @@ def _first_equal_row(values: np.ndarray) -> np.ndarray:
     rows = np.frombuffer(values, np.dtype((np.void, values[0].nbytes)))
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     return first[inverse]
+
+
+def _scores_on(device: torch.device, products, *labels: np.ndarray | None) -> RetrievalScores:
+    """The scores ranked on a device."""
+    given = [None if x is None else torch.from_numpy(x).to(device) for x in (*products, *labels)]
+    return _summary(*(part.cpu().numpy() for part in ranking.score_products(*given, E_CUTOFF)))
 
 
 def _scores(

@@ -19,12 +19,11 @@ from bwot.checkpoints import restore, save_checkpoint
 from bwot.controls import AllPairsLoss, JointLoss, PairwiseLoss
 from bwot.crossmodal import Modalities
 from bwot.data.images import Split
+from bwot.gpu.replay import Replayed
 from bwot.pairs import PairLoss, squared_distances
 from bwot.progress import progress
 
 LOWEST_RATE = 1e-7  # authors' 3D code, adjust_learning_rate
-CHECK_EVERY = 50
-"""Steps between looks at the loss on an accelerator, where each look waits for the device; on the CPU every step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +148,10 @@ def fit(
 ) -> list[dict]:
     """Train ``network`` in place and return one row an epoch, that of the untrained network first.
 
+    On a GPU nothing waits for the device inside an epoch: a step is replayed from a CUDA graph (what it calls must not read
+    values on the host), and a loss that is not finite is seen at the end of the epoch. Convolutions are deterministic there
+    and in float32 without TF32.
+
     Args:
         network: from samples, see :func:`as_input`, to embeddings.
         loss: called as ``loss(embeddings=, labels=)``, with ``ref_emb=`` and ``ref_labels=`` for two batches; what it learns
@@ -175,51 +178,75 @@ def fit(
     )
     parts = {"network": network, "loss": loss, "optimiser": optimiser}
     history = restore(checkpoint, parts) if checkpoint else []
-    for epoch in range(len(history), schedule.epochs + 1):
-        rate = schedule.rate(epoch, history)
-        optimiser.param_groups[0]["lr"] = rate
-        steps = batches(epoch)
-        start = time.perf_counter()
-        mean = None
-        if epoch:
-            mean = _one_epoch(parts, train, steps, epoch, history, schedule.normalise_gradient)
-        row = {
-            "epoch": epoch,
-            "loss": mean,
-            "seconds": time.perf_counter() - start if epoch else 0.0,
-            "learning_rate": rate,
-        }
-        try:
-            history.append(row | after_epoch(epoch))
-        except NonFiniteError as error:  # the last step of the epoch was one too far
-            raise DivergedError(epoch, len(steps), history) from error
-        if checkpoint:
-            save_checkpoint(checkpoint, parts, history)
-        report(history[-1])
+    step = _Step(network, loss, optimiser, train, schedule.normalise_gradient)
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        for epoch in range(len(history), schedule.epochs + 1):
+            rate = schedule.rate(epoch, history)
+            step.set_rate(rate)
+            steps = batches(epoch)
+            start = time.perf_counter()
+            mean = None
+            if epoch:
+                mean = _one_epoch(step, steps, epoch, history)
+            row = {
+                "epoch": epoch,
+                "loss": mean,
+                "seconds": time.perf_counter() - start if epoch else 0.0,
+                "learning_rate": rate,
+            }
+            try:
+                history.append(row | after_epoch(epoch))
+            except NonFiniteError as error:  # the last step of the epoch was one too far
+                raise DivergedError(epoch, len(steps), history) from error
+            if checkpoint:
+                save_checkpoint(checkpoint, parts, history)
+            report(history[-1])
     return history
 
 
-def _one_epoch(parts, train, steps, epoch, history, normalise_gradient) -> float:
-    """Mean loss over the steps of an epoch."""
-    network, loss, optimiser = parts["network"], parts["loss"], parts["optimiser"]
-    loss.train()
-    total = torch.zeros((), device=train.images.device)
-    every = 1 if train.images.device.type == "cpu" else CHECK_EVERY
-    steps = steps.to(train.images.device)
-    for step, index in enumerate(progress(steps, f"epoch {epoch}"), start=1):
-        try:
-            batches = embed_batches(network, train, index)
-            value = loss(**batches)
-            length = _gradient_length(loss, value, batches) if normalise_gradient else 1.0
-        except NonFiniteError as error:
-            raise DivergedError(epoch, step, history) from error
-        optimiser.zero_grad()
+class _Step:
+    """One step of training; the sum of the losses is kept where it is computed."""
+
+    def __init__(self, network, loss, optimiser, train, normalise_gradient):
+        self.network, self.loss, self.optimiser, self.train = network, loss, optimiser, train
+        self.normalise_gradient = normalise_gradient
+        self.device = train.images.device
+        self.total = torch.zeros((), device=self.device)
+        self.take = Replayed(self._take)
+
+    def set_rate(self, rate: float):
+        """The learning rate; on a GPU in a tensor, which a graph reads each time that it is replayed."""
+        group = self.optimiser.param_groups[0]
+        if not self.train.images.is_cuda:
+            group["lr"] = rate
+        elif isinstance(group["lr"], Tensor) and group["lr"].is_cuda:
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = torch.tensor(rate, device=self.device)
+
+    def _take(self, index):
+        batches = embed_batches(self.network, self.train, index)
+        value = self.loss(**batches)
+        length = _gradient_length(self.loss, value, batches) if self.normalise_gradient else 1.0
+        self.optimiser.zero_grad()
         (value * length).backward()
-        optimiser.step()
-        total += value.detach()
-        if (step % every == 0 or step == len(steps)) and not total.isfinite():
-            raise DivergedError(epoch, step, history)
-    return total.item() / len(steps)
+        self.optimiser.step()
+        self.total += value.detach()
+
+
+def _one_epoch(step, steps, epoch, history) -> float:
+    """Mean loss over the steps of an epoch."""
+    step.loss.train()
+    step.total.zero_()
+    looked_at = not step.total.is_cuda  # a look waits for the device
+    for number, index in enumerate(progress(steps.to(step.device), f"epoch {epoch}"), start=1):
+        try:
+            step.take(index)
+        except NonFiniteError as error:
+            raise DivergedError(epoch, number, history) from error
+        if (looked_at or number == len(steps)) and not step.total.isfinite():
+            raise DivergedError(epoch, number, history)
+    return step.total.item() / len(steps)
 
 
 def _plain(loss):

@@ -165,9 +165,9 @@ def epochs(monkeypatch):
     """The rate and the number of every epoch that is trained."""
     trained, one_epoch = [], training._one_epoch
 
-    def watched(parts, train, pairs, epoch, *others):
-        trained.append((parts["optimiser"].param_groups[0]["lr"] / 0.95 ** (epoch - 1), epoch))
-        return one_epoch(parts, train, pairs, epoch, *others)
+    def watched(step, pairs, epoch, *others):
+        trained.append((step.optimiser.param_groups[0]["lr"] / 0.95 ** (epoch - 1), epoch))
+        return one_epoch(step, pairs, epoch, *others)
 
     monkeypatch.setattr(training, "_one_epoch", watched)
     return trained
@@ -280,10 +280,10 @@ def test_a_tuning_killed_within_a_point_goes_on_from_its_checkpoint(few, epochs,
 def test_a_point_that_diverged_in_the_second_stage_is_sound_in_the_first_when_asked_again(few, monkeypatch):  # fmt: skip
     one_epoch = training._one_epoch
 
-    def diverging(parts, train, pairs, epoch, history, *others):
-        if epoch == 2 and parts["optimiser"].param_groups[0]["lr"] == pytest.approx(0.95 * best):
+    def diverging(step, pairs, epoch, history):
+        if epoch == 2 and step.optimiser.param_groups[0]["lr"] == pytest.approx(0.95 * best):
             raise training.DivergedError(epoch, 1, history)
-        return one_epoch(parts, train, pairs, epoch, history, *others)
+        return one_epoch(step, pairs, epoch, history)
 
     lines, again = [], []
     best = tune(SETTINGS)["chosen"]["learning_rate"]
