@@ -88,7 +88,9 @@ def cache_key(settings: Experiment, data_sha256: str, device: str) -> str:
 
 
 def precision(settings: Experiment, device: str) -> str:
-    """``bfloat16`` where the convolutions run in it: real data on a CPU that has matrix units for it (AMX)."""
+    """What convolutions run in: ``bfloat16`` for real data on a CPU with matrix units for it (AMX), ``tf32`` on a GPU."""
+    if device.startswith("cuda"):
+        return "tf32"
     units = device == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False)
     return "bfloat16" if units and settings.preset != "quick" else "float32"
 

@@ -149,8 +149,8 @@ def fit(
     """Train ``network`` in place and return one row an epoch, that of the untrained network first.
 
     On a GPU nothing waits for the device inside an epoch: a step is replayed from a CUDA graph (what it calls must not read
-    values on the host), and a loss that is not finite is seen at the end of the epoch. Convolutions are deterministic there
-    and in float32 without TF32.
+    values on the host), and a loss that is not finite is seen at the end of the epoch. Convolutions are deterministic there,
+    in TF32.
 
     Args:
         network: from samples, see :func:`as_input`, to embeddings.
@@ -179,7 +179,7 @@ def fit(
     parts = {"network": network, "loss": loss, "optimiser": optimiser}
     history = restore(checkpoint, parts) if checkpoint else []
     step = _Step(network, loss, optimiser, train, schedule.normalise_gradient)
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=True):
         for epoch in range(len(history), schedule.epochs + 1):
             rate = schedule.rate(epoch, history)
             step.set_rate(rate)

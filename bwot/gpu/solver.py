@@ -108,7 +108,7 @@ def _by_problem(cost, mask, row, column, scale, iterations, threshold, stops):
     plan, taken = torch.empty_like(cost), cost.new_empty(b, dtype=torch.int64)
     error, status = cost.new_empty(b), cost.new_empty(b, dtype=torch.int32)
     whole_problem[(b,)](
-        cost, mask, row, column, plan, taken, error, status, n, m, scale, threshold, iterations,
+        cost, mask, row, column, plan, taken, error, status, n, m, scale, threshold, iterations, 1,
         STOPS=stops, LIMIT=limit * math.log2(math.e), LARGEST=largest, N=height, M=width,
         num_warps=_warps(height * width * cost.itemsize, 8),
     )  # fmt: skip
