@@ -31,6 +31,7 @@ FLOORS = [
         "dice",
         "meshes",
         "drawings",
+        "looks",
     },
     {
         "sinkhorn",
@@ -52,7 +53,7 @@ FLOORS = [
     {"evaluation"},
     {"cross_retrieval"},
     {"runs"},
-    {"tuning", "figures", "publishing", "ranklists"},
+    {"tuning", "figures", "publishing", "ranklists", "forecast"},
     {"shape_figures", "tables", "toy", "play", "indexing", "pad"},
     {
         "findings",
@@ -64,7 +65,7 @@ FLOORS = [
         "sharpness",
         "mesh_models",
     },
-    {"claims"},
+    {"claims", "deviations"},
     {"front", "data_commands", "search_commands"},
     {"report"},
     {"__main__"},
