@@ -21,7 +21,7 @@ from bwot.scoreboard import Ways
 from bwot.tables import captioned, percent
 
 RESULTS = Path("book/results")
-SHORT = scoreboard.ALL | {"shrec13-15": "SHREC'13 (15 classes)"}
+SHORT = scoreboard.ALL | {"shrec13-15": "part of SHREC'13"}
 """What data sets are called in a list."""
 HOW = {"tuned": "tuned", "common rate": "common"}
 """Ways of the scoreboard, as :data:`bwot.findings.HOW` names them."""
@@ -53,7 +53,7 @@ def verdicts(everything: dict[str, Ways]) -> str:
         rows.append(f"| {claim.text} | {'; '.join(words) or 'not run yet'} |")
     rows.append(f"| The settings of its code lead to its curves | {_as_published(everything)} |")
     head = ["| The paper says, or its code implies | Our runs say |", "|---|---|"]
-    caption = "Claims and outcomes, measured on {doc}`the scoreboard <scoreboard>`."
+    caption = "Measured on {doc}`the scoreboard <scoreboard>`."
     return captioned([*head, *rows], " ".join([caption, *_notes(everything, "".join(rows))]), "first-claims", "first")  # fmt: skip
 
 
@@ -68,7 +68,8 @@ def _as_published(everything):
         if mine := everything[dataset]["as published"]:
             diverged = sum(each.status == "diverged" for each in mine)
             name = SHORT[dataset] + OTHER_FEATURES * any(map(scoreboard.frozen, mine))
-            (lost if diverged else kept).append(f"{name} ({diverged or len(mine)} of {len(mine)})")
+            some = f" ({diverged} of {len(mine)})" * (0 < diverged < len(mine))
+            (lost if diverged else kept).append(name + some)
     said = [f"**{word}** on {', '.join(on)}" for word, on in (("diverged", lost), ("finished", kept)) if on]  # fmt: skip
     return "; ".join(said) or "not run yet"
 
@@ -77,13 +78,13 @@ def _notes(everything, shown):
     """What the marks of the table mean, and what stands beside the loss on shapes."""
     judged = [r for dataset in scoreboard.JUDGED for mine in everything[dataset].values() for r in mine]  # fmt: skip
     if COMMON in shown:
-        yield f"{COMMON} One rate for all losses; elsewhere each its own best."
+        yield f"{COMMON} One rate for all losses."
     if OTHER_FEATURES in shown:
         names = ", ".join(sorted({name for name in map(scoreboard.frozen, judged) if name}))
-        yield f"{OTHER_FEATURES} On features of a frozen `{names}`, not their AlexNet."
+        yield f"{OTHER_FEATURES} Frozen {names} features, not AlexNet."
     weights = {r.settings.get("classifier_weight") for r in judged if r.loss["name"] == "bwot"}
     if weights := [f"{weight:g}" for weight in sorted(filter(None, weights))]:
-        yield f"On shapes a classifier of weight {' or '.join(weights)} stands beside each loss on pairs."
+        yield f"On shapes, a classifier of weight {' or '.join(weights)} beside each loss on pairs."
 
 
 def weighting() -> Picture:
