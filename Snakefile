@@ -14,7 +14,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from bwot import experiments, tables
+from bwot import experiments
+from bwot.forecast import forecast
 
 PYTHON = f"{sys.executable} -m"
 JUPYTER_BOOK = Path(sys.executable).with_name("jupyter-book")
@@ -246,7 +247,7 @@ if PRESET != "quick":
 
 
 onstart:
-    print(tables.forecast(PRESET, DATASETS), file=sys.stderr)
+    print(forecast(PRESET, DATASETS), file=sys.stderr)
 
 
 onerror:
@@ -255,4 +256,4 @@ onerror:
 
 
 if "-n" in sys.argv or "--dry-run" in sys.argv:
-    print(tables.forecast(PRESET, DATASETS), file=sys.stderr)
+    print(forecast(PRESET, DATASETS), file=sys.stderr)

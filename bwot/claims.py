@@ -1,18 +1,26 @@
 """The claims of the paper, each with a quantity that the records hold, its interval, and a verdict in words.
 
 A quantity is a difference that would be zero if the claim were empty, taken seed by seed. It *supports* a claim where its
-Holm-corrected p-value (over the rows of one claim, data set and way of choosing the settings) is below .05 and its mean is
-positive, and speaks against it where the mean is negative.
+Holm-corrected p-value is below .05 and its mean is positive, and speaks against it where the mean is negative. A difference
+between the curves of two losses is corrected for all other losses compared on that data set in that way, as in its chapter,
+so that one difference has one p-value in the whole book; the other quantities for the rows of their claim.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bwot.comparison import Difference, by_seed, corrected, difference_of, of_loss
-from bwot.figures import TITLES
+from bwot.comparison import (
+    Difference,
+    by_seed,
+    corrected,
+    difference_of,
+    of_loss,
+    paired_differences,
+)
 from bwot.findings import WEIGHT_WITHOUT_TRANSPORT, said
+from bwot.looks import TITLES
 from bwot.records import Record
-from bwot.scoreboard import DATASETS, OURS, Ways
+from bwot.scoreboard import JUDGED, OURS, Ways, variant_of
 from bwot.tables import captioned
 
 WORDS = {
@@ -42,29 +50,39 @@ class Claim(NamedTuple):
     measured: str
     silent: str
     measure: Callable[[Sequence[Record]], list[Quantity]]
-    datasets: tuple[str, ...] = tuple(DATASETS)
+    datasets: tuple[str, ...] = tuple(JUDGED)
 
 
-def _minus(records, other, score, epoch=None):
-    ours, theirs = (by_seed(of_loss(records, loss), score, epoch) for loss in ("bwot", other))
+def _minus(records, other, epoch=None):
+    """In test mAP; the family is that of the chapters, every other loss."""
     label = f"{TITLES['bwot']} minus {TITLES[other]}"
-    return Quantity(label, difference_of("bwot", other, ours, theirs))
+    family = paired_differences(records, "bwot", "map", epoch)
+    found = next((each for each in family if each.second == other), None)
+    return Quantity(label, found or difference_of("bwot", other, {}, {}))
+
+
+def _corrected(quantities):
+    family = corrected([each.difference for each in quantities])
+    return [q._replace(difference=d) for q, d in zip(quantities, family, strict=True)]
 
 
 def _emphasis(records):
-    share = _minus(records, "allpairs", "mass_on_active")
     ratio = by_seed(of_loss(records, "bwot"), "gradient_ratio")
     longer = difference_of("bwot", "allpairs", ratio, dict.fromkeys(ratio, 1.0))
-    return [
+    ours, uniform = (
+        by_seed(of_loss(records, loss), "mass_on_active") for loss in ("bwot", "allpairs")
+    )
+    share = difference_of("bwot", "allpairs", ours, uniform)
+    return _corrected([
         Quantity("length of the gradient over that of uniform weights, minus 1", longer, 1.0),
-        share._replace(label="share of the weight on pairs with an error, minus the uniform one, points", decides=False),
-    ]  # fmt: skip
+        Quantity("share of the weight on pairs with an error, minus the uniform one, points", share, decides=False),
+    ])  # fmt: skip
 
 
 def _ahead(records, epoch=None):
     return [
-        _minus(records, "pairwise", "map", epoch),
-        _minus(records, "allpairs", "map", epoch)._replace(decides=False),
+        _minus(records, "pairwise", epoch),
+        _minus(records, "allpairs", epoch)._replace(decides=False),
     ]
 
 
@@ -75,13 +93,13 @@ def _ahead_on_the_way(records):
 def _five_epochs(records):
     ours = of_loss(records, "bwot")
     long = [r for r in of_loss(records, "cross-entropy") if r.settings["epochs"] >= LONG]
-    return [
+    return _corrected([
         Quantity(
             f"{name}, batch-wise OT after {SHORT} epochs minus softmax network after {LONG}",
             difference_of("bwot", "cross-entropy", by_seed(ours, score, SHORT), by_seed(long, score, LONG)),
         )
         for score, name in (("map", "mAP"), ("accuracy", "accuracy"))
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def _together(records):
@@ -91,7 +109,7 @@ def _together(records):
 
 
 def _transport(records):
-    return [_minus(records, other, "map") for other in WEIGHT_WITHOUT_TRANSPORT]
+    return [_minus(records, other) for other in WEIGHT_WITHOUT_TRANSPORT]
 
 
 CLAIMS = (
@@ -160,9 +178,7 @@ def findings(claim: Claim, everything: dict[str, Ways]) -> list[Finding]:
             quantities = claim.measure(records)
             if any(each.difference.n for each in quantities):
                 data = records[0].dataset
-                family = corrected([each.difference for each in quantities])
-                quantities = [q._replace(difference=d) for q, d in zip(quantities, family, strict=True)]  # fmt: skip
-                variant = None if data["official"] else data["variant"]
+                variant = variant_of(data)
                 said_so = _together_say(quantities)
                 found.append(Finding(dataset, variant, way, quantities, said_so))
     return found
@@ -198,12 +214,12 @@ def verdict(claim: Claim, found: Sequence[Finding]) -> str:
 
 def _where(judged_on):
     dataset, finding = judged_on
-    return f"{_data(finding)} ({finding.way})" if finding else DATASETS[dataset]
+    return f"{_data(finding)} ({finding.way})" if finding else JUDGED[dataset]
 
 
 def _data(finding):
     variant = f", {finding.variant}" if finding.variant else ""
-    return f"{DATASETS[finding.dataset]}{variant}"
+    return f"{JUDGED[finding.dataset]}{variant}"
 
 
 def overview(everything: dict[str, Ways]) -> str:

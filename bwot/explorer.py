@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bwot.figures import INK, TITLES, svg
+from bwot.figures import INK, svg
+from bwot.looks import TITLES
 from bwot.losses import Form
 from bwot.play import (
     NOTES,

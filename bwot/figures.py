@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bwot.comparison import at_epoch, losses_in, of_loss
+from bwot.looks import COLOURS, HEAT, MARKERS, SCORE_NAMES, TITLES, WRONG
 from bwot.published import CURVES
 from bwot.records import Record
 
@@ -28,31 +29,6 @@ _DARK = (
     f'text[style*="{INK}"],g[style*="fill: {INK}"]{{fill:#e8e8e8!important;stroke:none!important}}'
     "}</style>"
 )
-_LOOKS = {  # title, marker
-    "bwot": ("batch-wise OT", "o"),
-    "allpairs": ("all-pairs mean", "D"),
-    "pairwise": ("pair-wise", "s"),
-    "active": ("active pairs", "^"),
-    "softmax": ("softmax weights", "v"),
-    "rowsoftmax": ("row-softmax weights", "<"),
-    "bwot-balanced": ("balanced OT", "P"),
-    "cross-entropy": ("cross-entropy", "X"),
-    "untrained": ("untrained network", "+"),
-    "pixels": ("raw pixels", "x"),
-    "features": ("frozen features", "1"),
-    "lifted": ("lifted structure", "p"),
-    "npair": ("N-pair", "h"),
-    "multisimilarity": ("multi-similarity", "*"),
-    "supcon": ("SupCon", "d"),
-}
-TITLES = {loss: title for loss, (title, _) in _LOOKS.items()}
-MARKERS = {loss: marker for loss, (_, marker) in _LOOKS.items()}
-COLOURS = dict(zip(_LOOKS, 2 * seaborn.color_palette("colorblind").as_hex(), strict=False))
-SCORE_NAMES = {
-    "nn": "NN", "ft": "FT", "st": "ST", "e": "E", "dcg": "DCG", "map": "mAP", "accuracy": "accuracy",
-}  # fmt: skip
-HEAT = "viridis"
-WRONG = "#d55e00"
 MOST_POINTS = 60  # of a curve
 
 
@@ -199,9 +175,7 @@ def _curve(axis, records, score, loss):
         axis.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
         axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
-    values = np.array(
-        [[np.nan if value is None else value for value in row] for row in values], dtype=float
-    )
+    values = np.array(values, dtype=float)  # NaN where a score was not taken
     if len(values):
         axis.plot(
             epochs,

@@ -17,7 +17,7 @@ from bwot.comparison import (
     paired_differences,
     summarise,
 )
-from bwot.figures import TITLES
+from bwot.looks import TITLES
 from bwot.records import Record
 from bwot.tables import markdown, number, percent
 
@@ -91,10 +91,10 @@ def difference_table(records: Sequence[Record], reference: str) -> str:
     last, area = (paired_differences(records, reference, "map", epoch) for epoch in (None, "mean"))
     rows = {
         TITLES[end.second]: {
-            "after the last epoch": _points(end),
+            "after the last epoch": points_of(end),
             "p": f"{end.p:.2g}" if end.n > 1 else "–",
             "says": said(end),
-            "mean over the epochs": _points(mean),
+            "mean over the epochs": points_of(mean),
             "p ": f"{mean.p:.2g}" if mean.n > 1 else "–",
             "says ": said(mean),
         }
@@ -103,7 +103,8 @@ def difference_table(records: Sequence[Record], reference: str) -> str:
     return markdown(pandas.DataFrame(rows).T, f"{TITLES[reference]} minus")
 
 
-def _points(difference):
+def points_of(difference: Difference) -> str:
+    """The mean in points, with its interval where there is one."""
     mean = f"{100 * difference.mean:+.2f}" if difference.n else "–"
     return mean + (
         f" ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"

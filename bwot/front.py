@@ -12,22 +12,21 @@ from matplotlib.figure import Figure
 
 from bwot import claims, findings, scoreboard
 from bwot.comparison import losses_in, of_loss, summarise
-from bwot.experiments import LOSSES
 from bwot.explorer import draw_points
-from bwot.figures import MARKERS, TITLES, draw_curves
+from bwot.figures import draw_curves
+from bwot.looks import MARKERS, TITLES
 from bwot.play import PANELS, Settings, play_batch, read, shares
-from bwot.publishing import DATASET_TITLES
 from bwot.records import Record
 from bwot.scoreboard import Ways
 from bwot.tables import captioned, percent
 
 RESULTS = Path("book/results")
-DATASETS = scoreboard.DATASETS | {"psb": DATASET_TITLES["psb"]}
-"""Those of the paper, and one more with real shapes."""
+SHORT = scoreboard.ALL | {"shrec13-15": "part of SHREC'13"}
+"""What data sets are called in a list."""
 HOW = {"tuned": "tuned", "common rate": "common"}
 """Ways of the scoreboard, as :data:`bwot.findings.HOW` names them."""
-COMMON = "†"
-"""Marks a data set whose losses were not tuned one by one."""
+COMMON, OTHER_FEATURES = "†", "‡"
+"""Mark a data set whose losses were not tuned one by one, and one whose features are not those of the authors' code."""
 CURVES_OF = 2
 """Data sets in the picture of convergence, the first that have curves."""
 
@@ -42,7 +41,7 @@ class Picture(NamedTuple):
 
 def records(root: Path) -> dict[str, Ways]:
     """All that the page is made from, by data set and way."""
-    return {dataset: scoreboard.records_of(root / RESULTS, dataset) for dataset in DATASETS}
+    return {dataset: scoreboard.records_of(root / RESULTS, dataset) for dataset in scoreboard.ALL}
 
 
 def verdicts(everything: dict[str, Ways]) -> str:
@@ -54,24 +53,38 @@ def verdicts(everything: dict[str, Ways]) -> str:
         rows.append(f"| {claim.text} | {'; '.join(words) or 'not run yet'} |")
     rows.append(f"| The settings of its code lead to its curves | {_as_published(everything)} |")
     head = ["| The paper says, or its code implies | Our runs say |", "|---|---|"]
-    mark = f" {COMMON} All losses at one common rate; elsewhere each at its own best." if any(COMMON in row for row in rows) else ""  # fmt: skip
-    caption = f"Claims and outcomes, measured on {{doc}}`the scoreboard <scoreboard>`.{mark}"
-    return captioned([*head, *rows], caption, "first-claims", "first")
+    caption = "Measured on {doc}`the scoreboard <scoreboard>`."
+    return captioned([*head, *rows], " ".join([caption, *_notes(everything, "".join(rows))]), "first-claims", "first")  # fmt: skip
 
 
 def _marked(judged_on):
     dataset, finding = judged_on
-    return DATASETS[dataset] + COMMON * (finding.way == "common rate")
+    return SHORT[dataset] + COMMON * (finding.way == "common rate")
 
 
 def _as_published(everything):
     lost, kept = [], []
-    for dataset in scoreboard.DATASETS:
+    for dataset in scoreboard.JUDGED:
         if mine := everything[dataset]["as published"]:
             diverged = sum(each.status == "diverged" for each in mine)
-            (lost if diverged else kept).append(f"{DATASETS[dataset]} ({diverged or len(mine)} of {len(mine)})")  # fmt: skip
+            name = SHORT[dataset] + OTHER_FEATURES * any(map(scoreboard.frozen, mine))
+            some = f" ({diverged} of {len(mine)})" * (0 < diverged < len(mine))
+            (lost if diverged else kept).append(name + some)
     said = [f"**{word}** on {', '.join(on)}" for word, on in (("diverged", lost), ("finished", kept)) if on]  # fmt: skip
     return "; ".join(said) or "not run yet"
+
+
+def _notes(everything, shown):
+    """What the marks of the table mean, and what stands beside the loss on shapes."""
+    judged = [r for dataset in scoreboard.JUDGED for mine in everything[dataset].values() for r in mine]  # fmt: skip
+    if COMMON in shown:
+        yield f"{COMMON} One rate for all losses."
+    if OTHER_FEATURES in shown:
+        names = ", ".join(sorted({name for name in map(scoreboard.frozen, judged) if name}))
+        yield f"{OTHER_FEATURES} Frozen {names} features, not AlexNet."
+    weights = {r.settings.get("classifier_weight") for r in judged if r.loss["name"] == "bwot"}
+    if weights := [f"{weight:g}" for weight in sorted(filter(None, weights))]:
+        yield f"On shapes, a classifier of weight {' or '.join(weights)} beside each loss on pairs."
 
 
 def weighting() -> Picture:
@@ -144,8 +157,8 @@ def _told(title, mine):
 
 
 def _named(dataset: str, mine: Sequence[Record]) -> str:
-    data = mine[0].dataset
-    return DATASETS[dataset] + ("" if data["official"] else f" ({data['variant']})")
+    variant = scoreboard.variant_of(mine[0].dataset) if mine else None
+    return scoreboard.ALL[dataset] + (f" ({variant})" if variant else "")
 
 
 def outcomes(everything: dict[str, Ways]) -> str:
@@ -155,8 +168,18 @@ def outcomes(everything: dict[str, Ways]) -> str:
         for way, how in HOW.items():
             said = findings.answer(how, ways[way])
             if said and (seeds := summarise(of_loss(ways[way], "bwot"), "map").n) > 1:
-                told.append(f"**{_named(dataset, ways[way])}, {way}** (n = {seeds}). {said}")
+                told.append(f"**{_named(dataset, ways[way])}, {way}** (n = {seeds}). {said}{_lost(ways[way])}")  # fmt: skip
     return "\n\n".join(told) or "No comparison has been run yet."
+
+
+def _lost(mine):
+    """Which losses have fewer seeds than were run, and so have the differences with them."""
+    means = {loss: summarise(of_loss(mine, loss), "map") for loss in losses_in(mine)}
+    return "".join(
+        f" Of {TITLES[loss]}, {end.diverged} of {end.n + end.diverged} runs diverged: n = {end.n} in what is said of it."
+        for loss, end in means.items()
+        if end.diverged
+    )
 
 
 def state(root: Path, everything: dict[str, Ways]) -> str:
@@ -165,21 +188,28 @@ def state(root: Path, everything: dict[str, Ways]) -> str:
     rows = []
     for dataset, ways in everything.items():
         chapter = f"{{doc}}`pages/{dataset}`" if f"book/pages/{dataset}\n" in chapters else "–"
-        any_of = next((mine for mine in ways.values() if mine), None)
-        name = _named(dataset, any_of) if any_of else DATASETS[dataset]
-        cells = (name, *(_run(ways[way]) for way in HOW), _published(ways), chapter)
+        name = _named(dataset, next((mine for mine in ways.values() if mine), []))
+        sides = [f"{way}: {_run(mine)}" for way, mine in ways.items() if way not in scoreboard.FOLDERS and mine]  # fmt: skip
+        tuned = "; ".join([_run(ways["tuned"]), *sides])
+        others = (_run(ways[way]) for way in ("common rate", "end to end"))
+        cells = (name, tuned, *others, _published(ways), chapter)
         rows.append(f"| {' | '.join(cells)} |")
-    head = ["| data | each loss tuned | one common rate | the authors' settings | chapter |", "|---|---|---|---|---|"]  # fmt: skip
-    caption = "What was run on real data: losses, and the seeds of each. What was scored without training is not counted."
+    head = ["| data | each loss tuned | one common rate | network trained from the views on, the authors' rate | the authors' settings | chapter |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
+    caption = (
+        "What was run on real data: losses, and the seeds of each. What was scored without training is not counted. Shapes and "
+        "sketches are learned from features of a frozen network, with the authors' settings too, but for the column that says otherwise."
+    )
     return captioned([*head, *rows], caption, "state")
 
 
 def _run(mine):
-    seeds = [len(of_loss(mine, loss)) for loss in losses_in(mine) if loss in LOSSES]
+    seeds = [len(of_loss(mine, loss)) for loss in losses_in(mine)]
     if not seeds:
         return "not run"
     several = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else f"{max(seeds)}"
-    return f"{len(seeds)} losses, {several} seed{'s' * (several != '1')}"
+    losses, runs = "loss" + "es" * (len(seeds) > 1), "seed" + "s" * (several != "1")
+    return f"{len(seeds)} {losses}, {several} {runs}"
 
 
 def _published(ways):

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from bwot import controls
-from bwot.figures import TITLES
+from bwot.looks import TITLES
 from bwot.losses import BatchwiseOTLoss, Form, PairLoss, squared_distances
 from bwot.published import IMAGE_SETTINGS
 

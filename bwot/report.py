@@ -8,49 +8,23 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from bwot import claims, front, sharpness
-from bwot.comparison import losses_in, of_loss
-from bwot.figures import TITLES
+from bwot import claims, deviations, front, sharpness
+from bwot.front import RESULTS
 from bwot.records import RecordError, find_records, read_record, validate
 from bwot.runs import staleness
-from bwot.scoreboard import DATASETS, FOLDERS, Ways, records_of, section
-from bwot.tables import captioned
+from bwot.scoreboard import ALL, DATASETS, folders, section
 
-RESULTS = Path("book/results")
 ROLE = re.compile(r"\{result\}`([\w/-]+)/([\w-]+) ")
 AGAIN = "run `bwot report`"
 
 
-def _everything(root):
-    return {dataset: records_of(root / RESULTS, dataset) for dataset in DATASETS}
+def _from_records(make):
+    return lambda root: make(front.records(root))
 
 
 def _numbers(root):
-    return "\n\n".join(section(name, ways) for name, ways in _everything(root).items())
-
-
-def _overview(root):
-    return claims.overview(_everything(root))
-
-
-def _details(root):
-    return claims.details(_everything(root))
-
-
-def _diverged(root):
-    return diverged_table(_everything(root))
-
-
-def _selection(root):
-    return selection_table(_everything(root))
-
-
-def _verdicts(root):
-    return front.verdicts(front.records(root))
-
-
-def _outcomes(root):
-    return front.outcomes(front.records(root))
+    everything = front.records(root)
+    return "\n\n".join(section(dataset, everything[dataset]) for dataset in DATASETS)
 
 
 def _state(root):
@@ -58,59 +32,24 @@ def _state(root):
 
 
 PARTS: dict[str, dict[str, Callable[[Path], str]]] = {
-    "book/index.md": {"verdicts": _verdicts, "outcomes": _outcomes, "state": _state},
-    "book/scoreboard.md": {"numbers": _numbers, "overview": _overview, "details": _details},
-    "book/deviations.md": {"diverged": _diverged, "sharpness": sharpness.table, "selection": _selection},
-}  # fmt: skip
+    "book/index.md": {
+        "verdicts": _from_records(front.verdicts),
+        "outcomes": _from_records(front.outcomes),
+        "state": _state,
+    },
+    "book/scoreboard.md": {
+        "numbers": _numbers,
+        "overview": _from_records(claims.overview),
+        "details": _from_records(claims.details),
+    },
+    "book/deviations.md": {
+        "diverged": _from_records(deviations.diverged_table),
+        "sharpness": sharpness.table,
+        "sketches": _from_records(deviations.sketches_table),
+        "selection": _from_records(deviations.selection_table),
+    },
+}
 """Pages, and what makes each of their parts."""
-
-
-def diverged_table(everything: dict[str, Ways]) -> str:
-    """Where the runs with the authors' settings stopped, and how their losses grew on the way."""
-    rows = []
-    for ways in everything.values():
-        mine = ways["as published"]
-        lost = [record for record in mine if record.status == "diverged"]
-        if mine:
-            where = "; ".join(dict.fromkeys(record.diverged for record in lost)) or "–"
-            losses = ", ".join(f"{value:.4g}" for value in mine[0].replay[:4])
-            ratios = sorted(f"{record.history[0]['gradient_ratio']:.5f}" for record in mine)
-            longer = " to ".join(dict.fromkeys((ratios[0], ratios[-1])))
-            rows.append(f"| {_data(mine[0])} | {len(lost)} of {len(mine)} | {where} | {losses} | {longer} |")  # fmt: skip
-    head = ["| data | diverged | where | losses of the replay | gradient over that of uniform weights |", "|---|---|---|---|---:|"]  # fmt: skip
-    caption = (
-        "Runs with the authors' settings. The replay takes the first steps of the same run on embedded digits and ends where the "
-        "loss leaves the range. Last: length of the gradient before the first step over that of uniform weights on the same batches."
-    )
-    return captioned([*head, *rows], caption, "diverged") if rows else "No such run yet."
-
-
-def selection_table(everything: dict[str, Ways]) -> str:
-    """What the best epoch on the test data has over the last one."""
-    rows = []
-    for ways in everything.values():
-        for way, records in ways.items():
-            for loss in losses_in(records):
-                curves = [
-                    [row["map"] for row in record.history[1:]]
-                    for record in of_loss(records, loss)
-                    if record.status == "finished" and len(record.history) > 2
-                ]
-                if curves:
-                    gains = [100 * (max(curve) - curve[-1]) for curve in curves]
-                    rows.append(
-                        f"| {_data(records[0])}, {way} | {TITLES[loss]} | {len(curves[0])} | {len(gains)} "
-                        f"| {sum(gains) / len(gains):.2f} | {max(gains):.2f} |"
-                    )
-    head = ["| data, settings | loss | epochs | seeds | mean | largest |", "|---|---|---:|---:|---:|---:|"]  # fmt: skip
-    caption = "Test mAP of the best epoch minus that of the last one, in points: what choosing the epoch on the test data would add."
-    return captioned([*head, *rows], caption, "selection") if rows else "No finished run yet."
-
-
-def _data(record):
-    data = record.dataset
-    variant = "" if data["official"] else f", {data['variant']}"
-    return f"{DATASETS[data['name']]}{variant}"
 
 
 def write(root: Path) -> list[str]:
@@ -227,6 +166,6 @@ def pages_of(root: Path, folder: Path, loss: str) -> list[str]:
     pages = [page for page, used in roles(root).items() if (folder.as_posix(), loss) in used]
     chapter = f"book/pages/{dataset}.ipynb"
     pages += [chapter] if (root / chapter).exists() else []
-    known = {Path(dataset, each) for each in FOLDERS.values()} if dataset in DATASETS else set()
+    known = {Path(dataset, each) for each in folders(dataset).values()} if dataset in ALL else set()
     pages += list(PARTS) if folder in known else []
     return list(dict.fromkeys(pages)) or ["no page"]

@@ -10,26 +10,34 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bwot.comparison import Summary, of_loss, summarise, verdict
-from bwot.experiments import EXPERIMENTS, Experiment, plan, settings_of
-from bwot.figures import SCORE_NAMES, TITLES
+from bwot.experiments import experiment_of, plan, settings_of
+from bwot.looks import SCORE_NAMES, TITLES
 from bwot.published import CURVES, SCORES
+from bwot.publishing import DATASET_TITLES
 from bwot.records import Record, read_record
 from bwot.tables import POSITION, captioned, percent
 
-DATASETS = {
-    "mnist": "MNIST",
-    "cifar10": "CIFAR-10",
-    "shrec13": "SHREC'13",
-    "shrec14": "SHREC'14",
-    "modelnet10": "ModelNet10",
-    "modelnet40": "ModelNet40",
+JUDGED = {
+    name: DATASET_TITLES[name]
+    for name in ("mnist", "cifar10", "shrec13", "shrec13-15", "shrec14", "modelnet10", "modelnet40")
 }
+"""What the claims are held against: the paper's data sets, and the part of one that can be rebuilt from other collections."""
+DATASETS = {name: title for name, title in JUDGED.items() if name != "shrec13-15"}
+"""Those of the paper, for which the authors have numbers."""
+ALL = JUDGED | {"psb": DATASET_TITLES["psb"]}
+"""One more with real shapes, which is not in the paper."""
 FOLDERS = {
     "as published": plan.FOLDERS["as published"],
     "tuned": plan.FOLDERS["tuned"],
     "common rate": plan.FOLDERS["common"],
+    "end to end": plan.FOLDERS["end to end"],
 }
+UNVERIFIED = ("as downloaded", "no check-sum is published")
+"""What the variant of every copy says where the publisher states no check-sum; what else it says, says more."""
+SIGNS = {"lam": "λ", "gamma": "γ"}
 OURS = ("tuned", "common rate")
+NEW = Path("runs/full")
+"""Where new records are written, by the commands below the tables and by the re-run as a whole."""
 HEAD = ("score", "epoch", "authors", "as published (n)", "verdict", "our settings (n)", "they lie", "data, device", "minutes")  # fmt: skip
 
 
@@ -63,15 +71,18 @@ Ways = dict[str, list[Record]]
 
 
 def records_of(results: Path, dataset: str) -> Ways:
-    """The records of a data set by the way in which their settings were chosen; see ``FOLDERS``.
+    """The records of a data set by the way in which their settings were chosen; see :func:`folders`.
+
+    Without what was scored and not trained, which is in no comparison.
 
     Raises:
         ValueError: where the seeds of a loss have different settings, which no mean may mix.
     """
-    ways = {}
-    for way, folder in FOLDERS.items():
+    kind, ways = experiment_of(dataset), {}
+    for way, folder in folders(dataset).items():
         paths = sorted((results / dataset / folder).glob("*-seed*.json"))
-        ways[way] = [read_record(path) for path in paths]
+        found = [read_record(path) for path in paths]
+        ways[way] = [record for record in found if record.loss["name"] in kind.LOSSES]
         for record in ways[way]:
             first = of_loss(ways[way], record.loss["name"])[0]
             if _kind(record) != _kind(first):
@@ -80,6 +91,30 @@ def records_of(results: Path, dataset: str) -> Ways:
                     f"seeds {first.seed} and {record.seed} differ in {_differing(record, first)}."
                 )
     return ways
+
+
+def folders(dataset: str) -> dict[str, str]:
+    """Way to folder: those of all data sets, and what is tuned beside the losses, by the setting that differs."""
+    return FOLDERS | {side_name(dataset, side): f"{side}/" for side in experiment_of(dataset).SIDES}
+
+
+def side_name(dataset: str, side: str) -> str:
+    """The setting that a side differs in.
+
+    >>> side_name("shrec13", "lam5")
+    'λ = 5'
+    """
+    given = experiment_of(dataset).SIDES[side]
+    return ", ".join(f"{SIGNS.get(name, name)} = {value:g}" for name, value in given.items() if name != "loss")  # fmt: skip
+
+
+def variant_of(data: dict) -> str | None:
+    """What the data of a record are where they are not the published files: the short form, without what their title says."""
+    if data["official"]:
+        return None
+    parts = [part.partition(" instead of ")[0] for part in data["variant"].split(", ")]
+    parts = [part for part in parts if part not in ALL[data["name"]]]
+    return ", ".join([part for part in parts if part not in UNVERIFIED] or parts)
 
 
 def _kind(record):
@@ -149,12 +184,19 @@ def _position(target, records, summary):
 
 
 def _origin(records: Sequence[Record]) -> str:
-    """Variant of the data, and device."""
+    """Variant of the data, frozen network whose features are learned from, and device."""
     variants = dict.fromkeys(
         "official" if r.dataset["official"] else r.dataset["variant"] for r in records
     )
+    features = [f"features of {name}" for name in dict.fromkeys(map(frozen, records)) if name]
     devices = dict.fromkeys(record.provenance["device"] for record in records)
-    return ", ".join([*variants, *devices]) or "–"
+    return ", ".join([*variants, *features, *devices]) or "–"
+
+
+def frozen(record: Record) -> str | None:
+    """The network whose features a run learns from; None where the network is trained too."""
+    network = record.settings.get("network")
+    return None if network == "small" else network
 
 
 def _minutes(records):
@@ -162,20 +204,13 @@ def _minutes(records):
     return f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}"
 
 
-def experiment(dataset: str) -> type[Experiment] | None:
-    """The experiment of a data set; None while there is none."""
-    return next((kind for kind in EXPERIMENTS.values() if dataset in kind.DATASETS), None)
-
-
-def command(target: Target) -> str | None:
-    """What fills the row of a number, with one seed; None where there is no experiment for it."""
-    kind = experiment(target.dataset)
-    if kind is None:
-        return None
+def command(target: Target) -> str:
+    """What runs the number of a row, with one seed; its record lies apart from the committed ones, which may be shorter runs."""
     as_published = target.loss == "bwot"
     folder = FOLDERS["as published" if as_published else "common rate"]
-    output = Path("book/results", target.dataset, folder, f"{target.loss}-seed0.json")
+    output = Path(NEW, target.dataset, folder, f"{target.loss}-seed0.json")
     how = "--as-published" if as_published else f"--loss {target.loss}"
+    kind = experiment_of(target.dataset)
     return f"bwot run {kind.NAME} --dataset {target.dataset} --preset full {how} --output {output}"
 
 
@@ -211,9 +246,11 @@ def _table(dataset, loss, rows):
 
 
 def _to_run(commands):
-    if None in commands:
-        return "Not run: this edition has no experiment for these data yet."
-    return "\n".join(["What fills the rows that were not run, one seed a command:\n", "```bash", *commands, "```"])  # fmt: skip
+    said = (
+        f"What was not run, one seed a command. The records go below `{NEW}`: a mean takes runs of one length, so all seeds of a loss "
+        "take the place of those that are here, or none.\n"
+    )
+    return "\n".join([said, "```bash", *commands, "```"])
 
 
 def _counted(rows):

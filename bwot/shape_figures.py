@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
-from bwot.figures import COLOURS, HEAT, MARKERS, TITLES, WRONG
+from bwot.looks import COLOURS, HEAT, MARKERS, TITLES, WRONG
 
 RIGHT = "#0173b2"  # with WRONG at least 3:1 against a card and against both themes' paper
 SHARES = LinearSegmentedColormap.from_list(

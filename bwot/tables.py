@@ -8,11 +8,9 @@ import pandas
 from bwot.comparison import Summary, losses_in, of_loss, summarise, verdict
 from bwot.data.images import ImageSet
 from bwot.data.sketches import SketchData
-from bwot.experiments import campaign, experiment_of
-from bwot.figures import SCORE_NAMES, TITLES
-from bwot.paths import PROJECT
+from bwot.looks import SCORE_NAMES, TITLES
 from bwot.published import BENCHMARK_DESCRIPTOR, CURVES, SCORES
-from bwot.records import Record, find_records, read_record
+from bwot.records import Record
 
 POSITION = {
     "reproduced": "within the band",
@@ -23,10 +21,6 @@ POSITION = {
 """What a verdict says of a run with other settings than the authors', which is where it lies and not what it reproduces."""
 SHAPE_ACCURACIES = {"class_accuracy": "class average", "head_accuracy": "softmax head"}
 """What the records of shapes hold beside the accuracy of the support vectors, its mean over the classes and that of the classifier."""
-TUNED_EPOCHS = 25
-"""Trained to tune a loss, about; how far a grid grows is seen on the way."""
-RUN_MEGABYTES = 25
-"""Of a run's folder, with network and optimiser in the checkpoint and the test embeddings."""
 
 
 def banner(data: ImageSet | SketchData) -> str:
@@ -131,6 +125,8 @@ def scores_beside(records: Sequence[Record], as_published: Sequence[Record]) -> 
         return "Numbers of stand-ins are not set beside the authors'."
     if dataset == "psb":
         return _near_the_benchmark(records, as_published)
+    if not theirs:
+        return f"The authors give no number for these data: {records[0].dataset['variant']}."
     rows = {}
     for score, their in theirs.items():
         mine, published = (
@@ -200,31 +196,6 @@ def authors_section(records: Sequence[Record]) -> str:
         "chapter), so this says how the curves lie, not whether theirs are reproduced: that verdict belongs to a run with "
         f"their settings. {accuracy}\n\n{table}"
     )
-
-
-def forecast(preset: str, datasets: Sequence[str]) -> str:
-    """How long the runs of data sets at a preset take on one core and how much disk, judged by the committed records."""
-    if preset == "quick":
-        return f"Preset {preset}: embedded stand-ins, no download, about a minute a notebook."
-    committed = [read_record(path) for path in find_records(PROJECT / "book" / "results")]
-    lines = [f"Preset {preset}, the real data. Judged by the committed runs, without a GPU:"]
-    for dataset in datasets:
-        mine = [record for record in committed if record.settings["dataset"] == dataset]
-        lines.append(f"  {dataset}: {_forecast(dataset, preset, mine)}")
-    return "\n".join(lines)
-
-
-def _forecast(dataset, preset, records):
-    kind = experiment_of(dataset)
-    zero = tuple(f"{name}-seed" for name in kind.ZERO_LINES)
-    runs = sum(not name.startswith(zero) for name in campaign(dataset, preset))
-    size = f"{runs} runs, {runs * RUN_MEGABYTES / 1000:.1f} GB under runs/"
-    if not records:
-        return f"{size}; no committed run says how long it takes"
-    epochs = sum(record.settings["epochs"] for record in records)
-    seconds = sum(record.provenance["seconds"] for record in records) / max(epochs, 1)
-    trained = runs * kind.PRESETS[preset]["epochs"] + len(kind.LOSSES) * TUNED_EPOCHS
-    return f"{size}, {trained * seconds / 3600:.1f} core-hours"
 
 
 def provenance_table(records: Sequence[Record]) -> str:

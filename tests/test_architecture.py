@@ -30,6 +30,7 @@ FLOORS = [
         "dice",
         "meshes",
         "drawings",
+        "looks",
     },
     {
         "sinkhorn",
@@ -51,7 +52,7 @@ FLOORS = [
     {"evaluation"},
     {"cross_retrieval"},
     {"runs"},
-    {"tuning", "figures", "publishing", "ranklists"},
+    {"tuning", "figures", "publishing", "ranklists", "forecast"},
     {"shape_figures", "tables", "toy", "play", "indexing", "pad"},
     {
         "findings",
@@ -63,7 +64,7 @@ FLOORS = [
         "sharpness",
         "mesh_models",
     },
-    {"claims"},
+    {"claims", "deviations"},
     {"front", "data_commands", "search_commands"},
     {"report"},
     {"__main__"},

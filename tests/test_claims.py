@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 
 from bwot import claims
-from bwot.comparison import summarise
-from bwot.scoreboard import DATASETS, OURS
+from bwot.comparison import paired_differences, summarise
+from bwot.scoreboard import JUDGED, OURS
 
-EMPTY = {"as published": [], "tuned": [], "common rate": []}
+EMPTY = {"as published": [], "tuned": [], "common rate": [], "end to end": []}
 
 
 @pytest.fixture
 def everything():
-    return {dataset: dict(EMPTY) for dataset in DATASETS}
+    return {dataset: dict(EMPTY) for dataset in JUDGED}
 
 
 def by_name(name):
@@ -147,3 +147,19 @@ def test_learning_together_is_measured_from_the_untrained_network_of_the_same_se
     (quantity,) = finding.quantities
     expected = summarise(everything["mnist"]["common rate"], "map").mean - 0.1
     assert quantity.difference.mean == pytest.approx(expected) and finding.way == OURS[1]
+
+
+@pytest.mark.parametrize("name, epoch", [("higher", None), ("faster", "mean"), ("transport", None)])
+def test_a_difference_has_the_p_value_of_its_chapter(name, epoch, losses, everything):
+    runs = losses(bwot=0.9, pairwise=0.5, allpairs=0.89, active=0.9, softmax=0.7, rowsoftmax=0.6, cross_entropy=0.89)  # fmt: skip
+    everything["cifar10"]["tuned"] = runs
+    chapter = {each.second: each.p for each in paired_differences(runs, "bwot", "map", epoch)}
+    (finding,) = claims.findings(by_name(name), everything)
+    shown = {each.difference.second: each.difference.p for each in finding.quantities}
+    assert shown == {loss: chapter[loss] for loss in shown} and len(shown) > 1
+
+
+def test_what_was_rebuilt_of_a_data_set_is_judged_and_named(losses, everything):
+    there = {"name": "shrec13-15", "variant": "15-class subset, as downloaded, no check-sum is published, sketches of 150 × 150 pixels instead of 1111 × 1111", "official": False}  # fmt: skip
+    everything["shrec13-15"]["tuned"] = [replace(r, dataset=r.dataset | there) for r in losses(bwot=0.9, pairwise=0.5)]  # fmt: skip
+    assert "*supported* on SHREC'13, 15-class subset, sketches of 150 × 150 pixels (tuned);" in judged("higher", everything)  # fmt: skip

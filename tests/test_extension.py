@@ -9,6 +9,7 @@ from docutils.utils import new_document
 from sphinx.errors import ConfigError
 
 from bwot.paths import PROJECT
+from bwot.records import find_records, read_record
 
 sys.path.insert(0, str(PROJECT / "book/extension"))
 from bwot_book import about, repairs  # noqa: E402
@@ -40,7 +41,11 @@ def page_of(docname, url):
 def test_without_an_address_there_are_no_launch_links():
     line, addresses = page_of("book/pages/mnist", "")
     assert addresses == [] and "images.ipynb" in line.astext() and "Colab" not in line.astext()
-    assert "runs took" in line.astext()
+    records = [read_record(path) for path in find_records(PROJECT / "book/results/mnist")]
+    trained = [
+        record for record in records if len(record.history) > 1 or record.status == "diverged"
+    ]
+    assert f"Its {len(records)} records, {len(trained)} of trained networks, took" in line.astext()
 
 
 def test_launch_links_are_pinned_to_the_release():

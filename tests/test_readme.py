@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_architecture import FLOORS
 
-from bwot.experiments import LOSSES
+from bwot.experiments import experiment_of
 from bwot.paths import PROJECT
 from bwot.records import read_record
 from bwot.tables import summary_table
@@ -29,7 +29,8 @@ def test_the_results_are_those_of_the_records(dataset):
     tuned = (folder / "tuned").is_dir()
     paths = sorted((folder / "tuned" if tuned else folder).glob("*-seed*.json"))
     records = [read_record(path) for path in paths]
-    expected = summary_table([each for each in records if each.loss["name"] in LOSSES])
+    losses = experiment_of(dataset).LOSSES
+    expected = summary_table([each for each in records if each.loss["name"] in losses])
     assert expected in README, f"put this table into README.md:\n{expected}"
 
 

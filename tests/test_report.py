@@ -141,26 +141,6 @@ def test_the_record_of_the_plans_is_computed_again(project, capsys):
     assert main(["report"]) == 0 and checked(capsys) == (0, "")
 
 
-# ------------------------------------------------------------------------------ tables of the deviations
-
-
-def test_the_best_epoch_is_held_against_the_last(make_record):
-    curves = ((0.99, 0.2, 0.5, 0.4), (0.99, 0.3, 0.35, 0.35))  # before training does not count
-    records = [make_record("bwot", seed, curve) for seed, curve in enumerate(curves)]
-    records.append(make_record("bwot", 2, (0.1, 0.9), diverged="epoch 2, step 1"))
-    ways = {"as published": [], "tuned": records, "common rate": []}
-    text = report.selection_table({"mnist": ways})
-    assert "| MNIST, tuned | batch-wise OT | 3 | 2 | 5.00 | 10.00 |" in text
-    assert report.selection_table({"mnist": dict.fromkeys(ways, [])}) == "No finished run yet."
-
-
-def test_diverged_runs_are_counted_with_where_they_stopped(make_record):
-    lost = [make_record("bwot", s, (0.1,), diverged="epoch 1, step 3") for s in range(2)]
-    ways = {"as published": [*lost, make_record("bwot", 2)], "tuned": [], "common rate": []}
-    text = report.diverged_table({"mnist": ways})
-    assert "| MNIST | 2 of 3 | epoch 1, step 3 | 5, 4.99, 4.98, 4.97 | 2.00000 |" in text
-
-
 # ------------------------------------------------------------------------------ stale
 
 

@@ -83,8 +83,8 @@ def test_every_number_of_the_executed_page_comes_from_the_records(page):
         for name, group in groups.items()
     ]
     published = groups.get("as published", main)
-    shapes = main[0].experiment == "shapes"
-    beside = tables.scores_beside(main, published) if shapes else tables.authors_section(published)
+    images = main[0].experiment == "images"
+    beside = tables.authors_section(published) if images else tables.scores_beside(main, published)
     expected += [beside, findings.points(main)]
     expected += [findings.headline(groups), tables.provenance_table(everything)]
     for text in expected:

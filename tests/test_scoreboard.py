@@ -5,13 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from bwot import scoreboard
 from bwot.__main__ import _parser
 from bwot.published import CURVES, SCORES
 from bwot.records import write_record
 from bwot.scoreboard import HEAD, Target, command, records_of, row, section, targets
 
-EMPTY = {"as published": [], "tuned": [], "common rate": []}
+EMPTY = {"as published": [], "tuned": [], "common rate": [], "end to end": []}
 
 
 def a_target(loss="bwot", epoch=1, value=0.5, dataset="mnist", score="map", error=0.001):
@@ -139,6 +138,13 @@ def test_other_data_are_not_comparable(ends, lost):
     assert cells["verdict"] == "not comparable; diverged (2 of 2)"
 
 
+def test_the_frozen_network_stands_beside_the_data(ends):
+    mine = [replace(r, settings=r.settings | {"network": "mobilenet"}) for r in ends("bwot", 0.5)]
+    assert row(a_target(), EMPTY | {"as published": mine})["data, device"] == "official, features of mobilenet, cpu"  # fmt: skip
+    small = [replace(r, settings=r.settings | {"network": "small"}) for r in mine]
+    assert row(a_target(), EMPTY | {"as published": small})["data, device"] == "official, cpu"
+
+
 def test_an_epoch_that_was_not_reached_is_not_run(ends):
     cells = row(a_target("pairwise", epoch=20), EMPTY | {"tuned": ends("pairwise", 0.5)})
     assert cells["verdict"] == "not run" and cells["our settings (n)"] == "–"
@@ -155,14 +161,14 @@ def test_a_number_of_a_table_is_that_of_the_last_epoch(make_record):
 
 @pytest.mark.parametrize("target", targets(), ids=lambda t: f"{t.dataset}-{t.loss}-{t.score}-{t.epoch}")  # fmt: skip
 def test_the_command_of_a_row_is_one_that_the_command_line_takes(target):
-    text = command(target)
-    if scoreboard.experiment(target.dataset) is None:
-        assert text is None and "no experiment" in section(target.dataset, EMPTY)
-        return
-    options = _parser().parse_args(shlex.split(text)[1:])
+    options = _parser().parse_args(shlex.split(command(target))[1:])
     assert (options.dataset, options.loss) == (target.dataset, target.loss)
     assert options.as_published is (True if target.loss == "bwot" else None)
-    assert options.output.parent.parts[:3] == ("book", "results", target.dataset)
+    assert options.output.parts[:3] == (
+        "runs",
+        "full",
+        target.dataset,
+    )  # no committed record is written over
 
 
 # ------------------------------------------------------------------------------ records
@@ -173,8 +179,18 @@ def test_records_are_read_by_the_way_their_settings_were_chosen(tmp_path, make_r
         write_record(make_record(loss), tmp_path / "mnist" / folder / f"{loss}-seed0.json")
     found = records_of(tmp_path, "mnist")
     names = {way: [record.loss["name"] for record in records] for way, records in found.items()}
-    assert names == {"as published": ["bwot"], "tuned": ["bwot"], "common rate": ["pairwise"]}
-    assert records_of(tmp_path, "shrec13") == EMPTY
+    expected = {"as published": ["bwot"], "tuned": ["bwot"], "common rate": ["pairwise"], "end to end": []}  # fmt: skip
+    assert names == expected
+    assert records_of(tmp_path, "shrec14") == EMPTY | {"λ = 5": []}
+
+
+def test_what_was_not_trained_is_in_no_comparison_and_a_side_has_its_own_place(tmp_path, make_record):  # fmt: skip
+    for name in ("untrained", "lam5/bwot", "tuned/supcon"):
+        loss = name.rpartition("/")[2]
+        write_record(make_record(loss), tmp_path / "shrec13-15" / f"{name}-seed0.json")
+    found = records_of(tmp_path, "shrec13-15")
+    names = {way: [record.loss["name"] for record in records] for way, records in found.items() if records}  # fmt: skip
+    assert names == {"tuned": ["supcon"], "λ = 5": ["bwot"]}
 
 
 def test_seeds_with_other_settings_are_not_averaged(tmp_path, make_record):

@@ -10,7 +10,6 @@ from bwot import standins, tables
 from bwot.comparison import Summary
 from bwot.data.images import Split
 from bwot.data.sketches import SketchData
-from bwot.records import write_record
 
 
 def cells(table):
@@ -174,40 +173,6 @@ def test_the_banner_of_sketches_names_rotations_shapes_and_what_they_come_as():
     assert told in tables.banner(replace(data, train=pictures))
 
 
-# ------------------------------------------------------------------------------ the forecast
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "PROJECT", tmp_path)
-    return tmp_path
-
-
-def test_the_forecast_multiplies_the_committed_seconds_an_epoch(project, make_record):
-    for seed in (0, 1):  # 600 s for 2 epochs each
-        write_record(
-            make_record("bwot", seed),
-            project / "book" / "results" / "mnist" / f"bwot-seed{seed}.json",
-        )
-    text = tables.forecast(
-        "short", ["mnist"]
-    )  # (8 losses x 2 ways + 1 as published) x 3 seeds x 10 epochs + 8 x 25 to tune, x 300 s
-    assert "mnist: 51 runs, 1.3 GB under runs/, 59.2 core-hours" in text
-    assert "mnist: 85 runs, 2.1 GB under runs/, 370.8 core-hours" in tables.forecast(
-        "full", ["mnist"]
-    )
-
-
-def test_the_forecast_of_the_embedded_data_needs_no_record(project):
-    assert "about a minute a notebook" in tables.forecast("quick", ["mnist"])
-
-
-def test_the_forecast_without_records_is_no_promise(project):
-    text = tables.forecast("short", ["mnist", "modelnet10"])
-    assert "mnist: 51 runs" in text and "modelnet10: 35 runs" in text
-    assert text.count("no committed run says how long it takes") == 2 and "hours" not in text
-
-
 # ------------------------------------------------------------------------------ shapes beside the authors' README
 
 
@@ -265,3 +230,9 @@ def test_other_accuracies_of_shapes_have_columns_where_there_are_any(make_record
 def test_stand_ins_are_not_set_beside_the_authors(make_record):
     said = tables.scores_beside([shapes_record(make_record, variant="stand-in: drawn solids")], [])
     assert "|" not in said and "stand-ins" in said
+
+
+def test_a_rebuilt_part_of_a_data_set_has_no_number_beside_it(make_record):
+    record = shapes_record(make_record, variant="15-class subset")
+    record = replace(record, settings=record.settings | {"dataset": "shrec13-15"})
+    assert tables.scores_beside([record], []) == "The authors give no number for these data: 15-class subset."  # fmt: skip

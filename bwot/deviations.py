@@ -1,0 +1,94 @@
+"""Tables of the page on deviations: what became of the authors' settings, of the last epoch, and of their two values of λ."""
+
+from collections.abc import Iterator
+
+from bwot.comparison import by_seed, difference_of, losses_in, of_loss, paired_differences
+from bwot.experiments import Sketches
+from bwot.findings import points_of, said
+from bwot.looks import TITLES
+from bwot.records import Record
+from bwot.scoreboard import ALL, Ways, side_name, variant_of
+from bwot.tables import captioned
+
+REPLAYED = 4
+"""Losses of a replay that are shown."""
+
+
+def diverged_table(everything: dict[str, Ways]) -> str:
+    """Where the runs with the authors' settings stopped, and how their losses grew on the way."""
+    rows = []
+    for ways in everything.values():
+        mine = ways["as published"]
+        lost = [record for record in mine if record.status == "diverged"]
+        if mine:
+            where = "; ".join(dict.fromkeys(record.diverged for record in lost)) or "–"
+            losses = ", ".join(f"{value:.4g}" for value in mine[0].replay[:REPLAYED])
+            ratios = sorted(f"{record.history[0]['gradient_ratio']:.5f}" for record in mine)
+            longer = " to ".join(dict.fromkeys((ratios[0], ratios[-1])))
+            rows.append(f"| {_data(mine[0])} | {len(lost)} of {len(mine)} | {where} | {losses} | {longer} |")  # fmt: skip
+    head = ["| data | diverged | where | first losses of the replay | gradient over that of uniform weights |", "|---|---|---|---|---:|"]  # fmt: skip
+    caption = (
+        "Runs with the authors' settings. The replay takes the first steps of the same run on embedded digits and ends where the "
+        f"loss leaves the range; its first {REPLAYED} losses at most. Last: length of the gradient before the first step over that "
+        "of uniform weights on the same batches."
+    )
+    return captioned([*head, *rows], caption, "diverged") if rows else "No such run yet."
+
+
+def selection_table(everything: dict[str, Ways]) -> str:
+    """What the best epoch on the test data has over the last one."""
+    rows = []
+    for ways in everything.values():
+        for way, records in ways.items():
+            for loss, gains in _gains(records):
+                rows.append(
+                    f"| {_data(records[0])}, {way} | {TITLES[loss]} | {records[0].settings['epochs']} | {len(gains)} "
+                    f"| {sum(gains) / len(gains):.2f} | {max(gains):.2f} |"
+                )
+    head = ["| data, settings | loss | epochs | seeds | mean | largest |", "|---|---|---:|---:|---:|---:|"]  # fmt: skip
+    caption = "Test mAP of the best epoch minus that of the last one, in points: what choosing the epoch on the test data would add."
+    return captioned([*head, *rows], caption, "selection") if rows else "No finished run yet."
+
+
+def _gains(records) -> Iterator[tuple[str, list[float]]]:
+    for loss in losses_in(records):
+        curves = [
+            [row["map"] for row in record.history[1:]]
+            for record in of_loss(records, loss)
+            if record.status == "finished" and len(record.history) > 2
+        ]
+        if curves:
+            yield loss, [100 * (max(curve) - curve[-1]) for curve in curves]
+
+
+def sketches_table(everything: dict[str, Ways]) -> str:
+    """The batch-wise loss against the authors' rival in their logs, and with one λ of theirs against the other."""
+    rows = []
+    for dataset in Sketches.DATASETS:
+        ways = everything.get(dataset, {})
+        tuned = ways.get("tuned", [])
+        rival = [each for each in paired_differences(tuned, "bwot", "map") if each.second == "lifted"]  # fmt: skip
+        rows += [_line(tuned, f"{TITLES['bwot']} minus {TITLES['lifted']}", each) for each in rival if each.n]  # fmt: skip
+        for side in Sketches.SIDES:
+            name = side_name(dataset, side)
+            both = [by_seed(of_loss(each, "bwot"), "map") for each in (tuned, ways.get(name, []))]
+            difference = difference_of("bwot", side, *both)
+            if difference.n:
+                label = f"{TITLES['bwot']}, λ = {of_loss(tuned, 'bwot')[0].settings['lam']:g} minus {name}"
+                rows.append(_line(tuned, label, difference))
+    head = ["| data | compared | difference (95\N{NO-BREAK SPACE}% interval) | seeds | p | says |", "|---|---|---:|---:|---:|---|"]  # fmt: skip
+    caption = (
+        "Test mAP after the last epoch, in points, each at its own best rate and margin. The first p is corrected for all other "
+        "losses, as in the chapter; the second is of one comparison alone."
+    )
+    return captioned([*head, *rows], caption, "sketches") if rows else "No such run yet."
+
+
+def _line(records, label, difference):
+    p = f"{difference.p:.2g}" if difference.n > 1 else "–"
+    return f"| {_data(records[0])} | {label} | {points_of(difference)} | {difference.n} | {p} | {said(difference)} |"
+
+
+def _data(record: Record) -> str:
+    variant = variant_of(record.dataset)
+    return ALL[record.dataset["name"]] + (f", {variant}" if variant else "")
