@@ -132,9 +132,10 @@ def _run(options) -> int:
     from bwot.runs import run
     from bwot.tuning import TuningError, read_tuning
 
-    settings, tuning = _settings(options), None
+    settings, tuning, data = _settings(options), None, None
     if options.tuned:
-        tuning = read_tuning(options.tuned, settings, settings.load_data(options.data).sha256)
+        data = settings.load_data(options.data)
+        tuning = read_tuning(options.tuned, settings, data.sha256)
         if tuning is None:
             raise TuningError(
                 f"{options.tuned} is the tuning of other settings or data than those of this run."
@@ -145,7 +146,7 @@ def _run(options) -> int:
         f"rate {settings.learning_rate:g}, margin {settings.margin:g}",
         flush=True,
     )
-    record = run(settings, options.data, options.device, report=_print_row, tuning=tuning)
+    record = run(settings, options.data, options.device, _print_row, tuning=tuning, data=data)
     if options.output:
         write_record(record, options.output)
     if record.status == "diverged":

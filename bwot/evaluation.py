@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bwot import accuracy, metrics, training
-from bwot.controls import JointLoss
+from bwot.controls import ClassifierLoss, JointLoss
 from bwot.data.images import ImageSet, Split
 from bwot.data.sampling import stratified_subset
 from bwot.experiments import Experiment
@@ -45,6 +45,7 @@ def evaluator(
     steps = settings.batches(len(train.labels), 0)[:DIAGNOSED_STEPS].to(device)
     fitted = stratified_subset(data.train.labels, min(SVC_SAMPLES, len(data.train.labels)), seed=0)
     known = bool(torch.isin(data.test.labels, data.train.labels).all())
+    classifier = loss.classifier if isinstance(loss, JointLoss) else loss
     steered = training.schedule_of(settings).steered_by == "validation_map"
 
     def evaluate(epoch: int) -> dict:
@@ -60,8 +61,8 @@ def evaluator(
             guessed = accuracy.svc_predictions(fit, data.train.labels[fitted], embeddings)
             found = accuracy.classification_scores(guessed, data.test.labels, len(data.classes))
             row |= {"accuracy": found.instance, "class_accuracy": found.class_average}
-        if known and isinstance(loss, JointLoss):
-            row["head_accuracy"] = _head_accuracy(loss.classifier, embeddings, data.test.labels)
+        if known and isinstance(classifier, ClassifierLoss):
+            row["head_accuracy"] = _head_accuracy(classifier, embeddings, data.test.labels)
         if settings.epochs:
             row |= training.diagnose(network, loss, train, steps)
         row["evaluation_seconds"] = time.perf_counter() - start

@@ -17,6 +17,8 @@ from torch import nn
 
 from bwot import checkpoints, cross_retrieval, evaluation, provenance, training
 from bwot.batches import NonFiniteError
+from bwot.data.images import ImageSet
+from bwot.data.sketches import SketchData
 from bwot.experiments import Experiment, Sketches, settings_of
 from bwot.paths import runs_root
 from bwot.records import Record, find_records, read_record, write_record
@@ -38,6 +40,7 @@ def run(
     report: Callable[[dict], None] = lambda row: None,
     results_dir: str | Path | None = None,
     tuning: dict | None = None,
+    data: ImageSet | SketchData | None = None,
 ) -> Record:
     """The record of a run, from ``runs/<key>/record.json`` if it is there, computed otherwise.
 
@@ -49,12 +52,13 @@ def run(
         results_dir: a folder of finished records, such as ``book/results``: one with these settings and data that is
             not stale is returned as it is, whatever code and machine it was made with.
         tuning: what :func:`bwot.tuning.tune` found, where it chose rate and margin; kept in the record.
+        data: those of the settings, where the caller has read them already.
 
     Raises:
         FileNotFoundError: where the data are missing.
         ValueError: where they are damaged.
     """
-    data = settings.load_data(data_dir)
+    data = settings.load_data(data_dir) if data is None else data
     if results_dir and (found := _finished(Path(results_dir), settings, data.sha256)):
         return found
     folder = runs_root() / cache_key(settings, data.sha256, device)

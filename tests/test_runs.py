@@ -494,6 +494,27 @@ def test_every_kind_of_run_leaves_a_valid_record_that_is_not_stale(small, runs, 
         assert np.array_equal(ours, kept["embeddings"])
 
 
+def test_a_softmax_network_is_scored_by_its_own_head_too(small, runs):
+    record = run(Images(loss="cross-entropy", epochs=1))
+    validate(record)
+    folder = runs / record.provenance["key"]
+    head = bwot_runs.checkpoints.load_checkpoint(folder / "checkpoint.pt")["loss"]
+    weight, bias = head["classifier.weight"].numpy(), head["classifier.bias"].numpy()
+    with np.load(folder / "embeddings.npz") as kept:
+        right = (kept["embeddings"] @ weight.T + bias).argmax(1) == kept["labels"]
+    assert 0 < right.mean() < 1
+    assert [record.scores["head_accuracy"]] == [row["head_accuracy"] for row in record.history[1:]]
+    assert record.scores["head_accuracy"] == pytest.approx(right.mean())
+    assert "head_accuracy" not in run(Images(loss="untrained")).scores
+
+
+def test_data_that_the_caller_has_read_are_not_read_again(small, monkeypatch):
+    settings = Images(loss="untrained")
+    wanted = run(settings)
+    monkeypatch.setattr(Images, "load_data", lambda *_: pytest.fail("read twice"))
+    assert run(settings, data=small) == wanted
+
+
 def test_a_tuning_is_kept_in_the_record_of_who_asks_with_it(small):
     found = {"criterion": "c", "seed": 1, "chosen": {"learning_rate": 0.01, "margin": 5.0}, "grid": []}  # fmt: skip
     settings = Images(loss="untrained")
