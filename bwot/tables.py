@@ -131,6 +131,8 @@ def scores_beside(records: Sequence[Record], as_published: Sequence[Record]) -> 
         return "Numbers of stand-ins are not set beside the authors'."
     if dataset == "psb":
         return _near_the_benchmark(records, as_published)
+    if not theirs:
+        return "The authors give no number for this data set."
     rows = {}
     for score, their in theirs.items():
         mine, published = (
