@@ -16,7 +16,15 @@ def main(arguments: list[str] | None = None) -> int:
         return options.command(options) or 0
     except (ValueError, OSError, RuntimeError) as error:
         print(f"bwot: {error}", file=sys.stderr)
-        return 1
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.split(".")[0] == "bwot":
+            raise
+        print(
+            f"bwot: this needs the module {error.name}, which is not installed. In the folder of the project, "
+            '`pip install -e ".[run,shapes]"` brings what the commands need, `.[book]` what the pages need.',
+            file=sys.stderr,
+        )
+    return 1
 
 
 def _parser(search=False):

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -112,25 +113,38 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: that names the file, where it cannot be written, such as on a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
-    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+    partial = partial_of(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         partial.write_bytes(content)
         os.replace(partial, path)
     except OSError as error:  # a failed write names no file of its own
         reason = f"cannot be written ({error.strerror or error})"
         raise OSError(error.errno, reason, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if (
+            partial.exists()
+        ):  # also said of a place below a file, where unlink(missing_ok=True) raises
+            partial.unlink()
 
 
-def _remove_leftovers(path):
+def partial_of(path: Path) -> Path:
+    """The temporary name, of this process, of a file or folder that is being written."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of a file or folder under :func:`partial_of`; what another one still writes stays."""
     # Of this machine alone: whether a process of another one on the same disk still writes cannot be seen from here.
     left = re.compile(rf"\.{re.escape(f'{path.name}.{platform.node()}')}\.(\d+)\.part")
     for name in os.listdir(path.parent):
         if (match := left.fullmatch(name)) and not _alive(int(match[1])):
-            path.with_name(name).unlink(missing_ok=True)
+            found = path.with_name(name)
+            if found.is_dir():
+                shutil.rmtree(found, ignore_errors=True)
+            else:
+                found.unlink(missing_ok=True)
 
 
 def _alive(process):

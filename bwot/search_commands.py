@@ -65,7 +65,7 @@ def _add_search(parser):
     parser.add_argument("--index", metavar="DIR", type=Path, required=True, help="what bwot index wrote")  # fmt: skip
     parser.add_argument("--top", metavar="N", type=_positive, default=10,
                         help="how many models are shown (default: 10)")  # fmt: skip
-    parser.add_argument("--sheet", metavar="FILE", type=Path,
+    parser.add_argument("--sheet", metavar="FILE", type=_png,
                         help="write a contact sheet with the drawings and the models: NAME.png")  # fmt: skip
     parser.set_defaults(command=_search)
 
@@ -92,6 +92,12 @@ def _search(options) -> int:
         write_sheet(options.sheet, rows)
         print(f"wrote {options.sheet}")
     return int(failed > 0)
+
+
+def _png(text):
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"a contact sheet is written as NAME.png, not {text}")
+    return Path(text)
 
 
 def _positive(text):

@@ -97,6 +97,14 @@ def test_an_accelerator_that_is_not_there_is_named(capsys):
     assert "device cuda needs a GPU" in capsys.readouterr().err
 
 
+def test_a_library_that_is_not_installed_is_named(capsys, folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_metric_learning", None)
+    assert main("run sketches --loss npair --epochs 1".split()) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("bwot: ") and "module pytorch_metric_learning, which is not inst" in said
+    assert "pip install" in said and not list(folders.rglob("record.json"))
+
+
 def inside(parser, name):
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     return commands.choices[name]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from bwot.search import (
     Found,
     Gallery,
     Query,
+    Row,
     answered,
     draw_sheet,
     files,
@@ -120,6 +122,44 @@ def test_an_index_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         write_index(tmp_path / "index", small_content())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path):
+    """NumPy's writing ends without a number of an error, where a file may not grow."""
+    code = (
+        "import resource, signal, sys; import numpy as np; from searching import small_content; from bwot.search import write_index\n"
+        "content = small_content(names=('one',) * 800, paths=('',) * 800, embeddings=np.zeros((800, 12), np.float32),\n"
+        "                        pictures=np.zeros((800, 16, 16), np.uint8))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try: write_index(sys.argv[1], content)\n"
+        "except OSError as error: print(error)"
+    )
+    root = Path(bwot.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "index"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"},
+    )  # fmt: skip
+    assert "the index cannot be written (" in done.stdout, done.stdout + done.stderr
+    assert "written: is the disk full?)" in done.stdout and "None" not in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_of_an_index_goes(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = tmp_path / f".index.{platform.node()}.{process.pid}.part"
+    left.mkdir()
+    (left / "embeddings.npy").write_bytes(b"half of")
+    write_index(tmp_path / "index", small_content())
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_a_place_below_a_file_is_said(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="the index cannot be written .*file/index"):
+        write_index(tmp_path / "file" / "index", small_content())
+    with pytest.raises(OSError, match="cannot be written .*file/s.png"):
+        write_sheet(tmp_path / "file" / "s.png", [Row("a", halves()[0], [])])
 
 
 @pytest.mark.parametrize("taken", ["file", "folder"])
@@ -359,6 +399,13 @@ def test_a_top_that_is_no_number_of_models_exits_with_2(folder, sketch, capsys, 
     with pytest.raises(SystemExit) as caught:
         search(sketch("query.png"), "--index", folder, f"--top={top}")
     assert caught.value.code == 2 and "at least 1" in capsys.readouterr().err
+
+
+def test_a_sheet_of_another_kind_is_refused_before_anything_is_answered(folder, sketch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        search(sketch("query.png"), "--index", folder, "--sheet", "sheet.jpg")
+    said = capsys.readouterr()
+    assert caught.value.code == 2 and "NAME.png, not sheet.jpg" in said.err and not said.out
 
 
 def test_searching_does_not_import_torch(folder, sketch):

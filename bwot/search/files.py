@@ -10,10 +10,10 @@
 ===================  ==================================================================================================
 """
 
+import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from jaxtyping import Float32, UInt8
 from bwot.drawings import VERSION as DRAWINGS
 from bwot.features import UNIT, OnnxNetwork, Scaling
 from bwot.features.networks import onnx_session
+from bwot.records import partial_of, remove_leftovers
 from bwot.search.gallery import Gallery, given_of
 
 FORMAT = "bwot index"
@@ -74,9 +75,10 @@ def write_index(folder: str | Path, content: Content) -> None:
         raise ValueError(f"an index needs one embedding, path and picture for each of its {len(content.names)} models.")  # fmt: skip
     if not np.isfinite(content.embeddings).all():
         raise ValueError("embeddings must be finite, and some are not.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{platform.node()}.{os.getpid()}.part")
+    partial = partial_of(folder)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         shutil.rmtree(partial, ignore_errors=True)  # of a killed process of the same number
         partial.mkdir()
         _fill(partial, content)
@@ -84,7 +86,12 @@ def write_index(folder: str | Path, content: Content) -> None:
             folder.rmdir()  # empty: see above
         os.rename(partial, folder)
     except OSError as error:
-        raise OSError(error.errno, f"the index cannot be written ({error.strerror or error})", str(folder)) from error  # fmt: skip
+        # NumPy says how much it could not write, and not why.
+        number, reason = (
+            error.errno or errno.ENOSPC,
+            error.strerror or f"{error}: is the disk full?",
+        )
+        raise OSError(number, f"the index cannot be written ({reason})", str(folder)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
