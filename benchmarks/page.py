@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import plot
+from benchmarks import gpu_page, plot
 from benchmarks.markdown import cells, short, table
 from benchmarks.problems import Case
 from benchmarks.promises import iterations_table, promises_table
@@ -17,7 +17,11 @@ from benchmarks.targets import FIXED, PEERS, base_row, fastest, verdict
 from bwot.figures import svg
 from bwot.paths import PROJECT
 
-RECORDS, PAGE = Path("book/results/transport"), Path("book/speed.md")
+RECORDS, GPUS, PAGE = (
+    Path("book/results/transport"),
+    Path("book/results/gpu"),
+    Path("book/speed.md"),
+)
 BEGIN, END = "% begin: made by `python -m benchmarks.page`", "% end: made"
 EMPTY = (
     "No record has been made with this version yet, so there is nothing to show. A machine with nothing else to do makes one in a "
@@ -27,17 +31,20 @@ FREE = "OTT, kernel domain"  # the targets are about OTT's default, which is rig
 COSTS = {"distance": "Squared distances", "loss": "The loss's own cost"}
 
 
-def records(root: Path = PROJECT) -> dict[str, dict]:
+def records(root: Path = PROJECT, folder: Path = RECORDS) -> dict[str, dict]:
     """The committed records by the names of their files."""
-    paths = sorted((root / RECORDS).glob("*.json"))
+    paths = sorted((root / folder).glob("*.json"))
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
-def written(page: str, found: dict[str, dict]) -> str:
+def written(page: str, found: dict[str, dict], gpus: dict[str, dict]) -> str:
     """The page with what the records say between its marks."""
-    inside = "\n\n".join(section(name, record) for name, record in found.items()) or EMPTY
-    begin, end = re.escape(BEGIN), re.escape(END)
-    return re.sub(rf"{begin}.*{end}", lambda _: f"{BEGIN}\n\n{inside}\n\n{END}", page, flags=re.DOTALL)  # fmt: skip
+    parts = [(BEGIN, END, [section(*each) for each in found.items()] or [EMPTY])]
+    parts += [(gpu_page.BEGIN, gpu_page.END, [gpu_page.section(each) for each in gpus.values()] or [gpu_page.EMPTY])]  # fmt: skip
+    for begin, end, sections in parts:
+        inside, marks = "\n\n".join(sections), (re.escape(begin), re.escape(end))
+        page = re.sub(".*".join(marks), lambda _, text=f"{begin}\n\n{inside}\n\n{end}": text, page, flags=re.DOTALL)  # fmt: skip
+    return page
 
 
 def section(name: str, record: dict) -> str:
@@ -271,7 +278,9 @@ def main() -> None:
             svg(plot.picture(record)), encoding="utf-8"
         )
     page = PROJECT / PAGE
-    page.write_text(written(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+    page.write_text(
+        written(page.read_text(encoding="utf-8"), found, records(folder=GPUS)), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
