@@ -139,7 +139,7 @@ def diagnose(
     train: Modalities,
     steps: Int64[Tensor, "steps 4 quarter"],
 ) -> dict[str, float]:
-    """As :func:`bwot.training.diagnose`, of a loss of four parts: shares of its weighted weights, gradients of the whole.
+    """As :func:`bwot.diagnosis.diagnose`, of a loss of four parts: shares of its weighted weights, gradients of the whole.
 
     Nothing for a loss of another kind.
     """

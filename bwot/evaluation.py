@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bwot import accuracy, metrics, training
+from bwot import accuracy, diagnosis, metrics, training
 from bwot.controls import ClassifierLoss, JointLoss
 from bwot.data.images import ImageSet, Split
 from bwot.data.sampling import stratified_subset
@@ -64,7 +64,7 @@ def evaluator(
         if known and isinstance(classifier, ClassifierLoss):
             row["head_accuracy"] = _head_accuracy(classifier, embeddings, data.test.labels)
         if settings.epochs:
-            row |= training.diagnose(network, loss, train, steps)
+            row |= diagnosis.diagnose(network, loss, train, steps)
         row["evaluation_seconds"] = time.perf_counter() - start
         return row
 

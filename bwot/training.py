@@ -4,7 +4,6 @@ A run is a function of its settings alone: the order of an epoch's batches is dr
 killed goes on from its last checkpoint and ends with the same bits.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -14,13 +13,13 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
+from bwot.baselines import UnionLoss
 from bwot.batches import NonFiniteError
 from bwot.checkpoints import restore, save_checkpoint
-from bwot.controls import AllPairsLoss, JointLoss, PairwiseLoss
+from bwot.controls import AllPairsLoss
 from bwot.crossmodal import Modalities
 from bwot.data.images import Split
 from bwot.gpu.replay import Replayed
-from bwot.pairs import PairLoss, squared_distances
 from bwot.progress import progress
 
 LOWEST_RATE = 1e-7  # authors' 3D code, adjust_learning_rate
@@ -212,7 +211,8 @@ class _Step:
         self.normalise_gradient = normalise_gradient
         self.device = train.images.device
         self.total = torch.zeros((), device=self.device)
-        self.take = Replayed(self._take)
+        reads = isinstance(loss, UnionLoss)  # the library's losses look for pairs on the host
+        self.take = self._take if reads else Replayed(self._take)
 
     def set_rate(self, rate: float):
         """The learning rate; on a GPU in a tensor, which a graph reads each time that it is replayed."""
@@ -249,7 +249,8 @@ def _one_epoch(step, steps, epoch, history) -> float:
     return step.total.item() / len(steps)
 
 
-def _plain(loss):
+def all_pairs_like(loss):
+    """The all-pairs mean with the errors of a loss on pairs."""
     return AllPairsLoss(loss.margin, loss.form, loss.positive_margin)
 
 
@@ -258,61 +259,6 @@ def _gradient_length(loss, value, batches):
     embeddings = [batches[name] for name in ("embeddings", "ref_emb") if name in batches]
     own, plain = (
         torch.cat(torch.autograd.grad(each, embeddings, retain_graph=True)).norm()
-        for each in (value, _plain(loss)(**batches))
+        for each in (value, all_pairs_like(loss)(**batches))
     )
     return torch.where(own > 0, plain / own, 1.0)
-
-
-def diagnose(
-    network: nn.Module,
-    loss: nn.Module,
-    train: Split,
-    steps: Int64[Tensor, "steps batches size"],
-) -> dict[str, float]:
-    """Means over the given steps of what a loss weighs and how hard it pulls.
-
-    ``mass_on_positives``: share of the weights on pairs of one class. ``mass_on_active``: share on pairs with an error.
-    ``gradient_ratio``: norm of the gradient in the parameters over that of the all-pairs mean with the same errors.
-    Of a pair loss beside a classifier it is the former. Nothing for a loss that is not one on pairs.
-    """
-    pairs = loss.pairs if isinstance(loss, JointLoss) else loss
-    if not isinstance(pairs, PairLoss):
-        return {}
-    pairs.eval()
-    plain = _plain(pairs)
-    rows = [
-        _diagnose_step(network, pairs, plain, embed_batches(network, train, index))
-        for index in steps
-    ]
-    means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist()
-    return dict(zip(("mass_on_positives", "mass_on_active", "gradient_ratio"), means, strict=True))
-
-
-def _diagnose_step(network, loss, plain, batches):
-    if isinstance(loss, PairwiseLoss) and "ref_emb" not in batches:
-        batches = _halved(batches)  # as the loss itself does: its pairs are those of the halves
-    weights = loss.plan(**batches)
-    embeddings, labels = batches["embeddings"], batches["labels"]
-    same = labels[:, None] == batches.get("ref_labels", labels)
-    squared = squared_distances(embeddings, batches.get("ref_emb", embeddings))
-    active = loss.pair_errors(squared, same) > 0
-    norms = [_gradient_norm(network, each(**batches)) for each in (loss, plain)]
-    return (
-        (weights * same).sum().item(),
-        (weights * active).sum().item(),
-        norms[0] / max(norms[1], 1e-30),
-    )
-
-
-def _halved(batches):
-    half = len(batches["labels"]) // 2
-    first, second = ({k: v[i * half : (i + 1) * half] for k, v in batches.items()} for i in (0, 1))
-    return first | {"ref_emb": second["embeddings"], "ref_labels": second["labels"]}
-
-
-def _gradient_norm(network, value) -> float:
-    gradients = torch.autograd.grad(value, list(network.parameters()), retain_graph=True)
-    norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
-    if not math.isfinite(norm):  # the embeddings are finite still, and the next step's are not
-        raise NonFiniteError("the gradient's norm must be finite, and it is not.")
-    return norm

@@ -47,7 +47,7 @@ FLOORS = [
     {"losses", "accuracy", "features", "solids", "crossmodal", "baselines"},
     {"controls", "authors", "standins", "sketch_standins", "albums", "search"},
     {"training", "pipeline"},
-    {"sketch_pipeline"},
+    {"sketch_pipeline", "diagnosis"},
     {"experiments"},
     {"evaluation"},
     {"cross_retrieval"},

@@ -346,3 +346,27 @@ def test_rankings_are_those_that_are_scored(seed):
 def test_rankings_of_embeddings_that_do_not_fit_are_refused(plain_types):
     with pytest.raises(ValueError, match="with the same d > 0"):
         next(rankings(torch.ones(2, 3), torch.ones(2, 4)))
+
+
+@pytest.mark.parametrize("exclude", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_a_gpu_runs_gives_the_same_scores(exclude, tied):
+    generator = torch.Generator().manual_seed(0)
+    queries = torch.randn(90, 4, generator=generator)
+    queries = queries.round() if tied else queries
+    gallery = queries if exclude else queries[:70] + 0.25
+    labels = torch.randint(6, (90,), generator=generator)
+    labels[3] = 99  # of which there is no other
+    expected = score_embeddings(queries, gallery, labels, labels[: len(gallery)], exclude)
+    shuffled = np.random.default_rng(metrics.SHUFFLE_SEED).permutation(len(gallery))
+    own = np.argsort(shuffled) if exclude else None
+    products = metrics._products(queries, gallery[torch.from_numpy(shuffled)])
+    found = metrics._scores_on(
+        torch.device("cpu"), products, labels.numpy(), labels.numpy()[: len(gallery)][shuffled], own
+    )
+    assert found.skipped == expected.skipped
+    for name in ("nn", "ft", "st", "e", "dcg", "map", "tied"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=1e-12)
+    torch.testing.assert_close(found.per_query, expected.per_query, equal_nan=True)
+    torch.testing.assert_close(found.recall, expected.recall)
+    torch.testing.assert_close(found.precision, expected.precision)

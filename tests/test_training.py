@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bwot import checkpoints, training
 from bwot.checkpoints import CheckpointError
 from bwot.controls import AllPairsLoss, ClassifierLoss, JointLoss, PairwiseLoss
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs, single_batches
+from bwot.diagnosis import diagnose
+from bwot.experiments import Images
 from bwot.losses import BatchwiseOTLoss, NonFiniteError
-from bwot.training import DivergedError, Schedule, diagnose, embed, fit
+from bwot.training import DivergedError, Schedule, embed, fit
 
 SCHEDULE = Schedule(epochs=3, learning_rate=0.05)
 STEPS = 3  # an epoch of 48 images
@@ -663,3 +666,30 @@ def test_the_pair_wise_loss_of_one_batch_is_diagnosed_on_its_halves(train):
     one = single_batches(48, 12, 0, 0)
     found = diagnose(network(), LOSSES["pairwise"], train, one)
     assert found == diagnose(network(), LOSSES["pairwise"], train, one.view(-1, 2, 6))
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses to read a tensor's value on the host, which a graph on a GPU cannot hold."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket not in (
+            torch.ops.aten._local_scalar_dense,
+            torch.ops.aten.nonzero,
+        )
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("loss", ["allpairs", "pairwise", "active", "softmax", "rowsoftmax"])
+def test_a_step_reads_no_value_where_nothing_may_be_looked_at(train, loss, normalise, monkeypatch):
+    for module in ("batches", "pairs"):
+        monkeypatch.setattr(f"bwot.{module}.looks", lambda tensor: False)
+    net, own = network(0), Images(loss=loss).build_loss(10)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, fused=True)
+    step = training._Step(net, own, optimiser, train, normalise)
+    first, second = batch_pairs(48, 16, 0, 1)[:2]
+    step.take(first)
+    before = weights(net).clone()
+    with NoWaiting():
+        step.take(second)
+    assert not torch.equal(weights(net), before) and step.total > 0

@@ -11,6 +11,17 @@ from typing import no_type_check  # a wrapped function is none that Triton can r
 import triton
 import triton.language as tl
 
+from bwot.gpu.tiles import (
+    change_of,
+    exponents_of,
+    log_sum,
+    potential_of,
+    read_costs,
+    share_of,
+    start_of,
+    top_of,
+)
+
 # one program for a problem
 
 
@@ -35,7 +46,7 @@ def whole_problem(
     fits = tl.max(tl.where(L > float("-inf"), -L, 0.0)) <= LIMIT
     if fits:
         c, allowed = _transposed(cost, mask, problem, one, n, m, N, M)
-        turned = _exponents(c, allowed, low, scale)
+        turned = exponents_of(c, allowed, low, scale)
         weights, count, largest = _with_kernel(L, turned, p, q, iterations, threshold, STOPS)
         fits = largest <= LARGEST
     if not fits:
@@ -43,7 +54,7 @@ def whole_problem(
         weights, count = _with_logarithms(L, p, q, iterations, threshold, STOPS)
 
     p, q = _marginals(row, column, problem, zero, n, m, N, M)
-    tile = weights * _share(p, tl.sum(weights, 1))[:, None]
+    tile = weights * share_of(p, tl.sum(weights, 1))[:, None]
     rows, columns = tl.sum(tl.abs(tl.sum(tile, 1) - p)), tl.sum(tl.abs(tl.sum(tile, 0) - q))
     worst = tl.maximum(rows, columns)
     bad = ~(tl.abs(low) + rows + columns < float("inf"))
@@ -67,9 +78,9 @@ def _cells(first, n, m, N: tl.constexpr, M: tl.constexpr):
 def _problem(cost, mask, problem, first, n, m, scale, N: tl.constexpr, M: tl.constexpr):
     """``L`` and the lowest allowed cost."""
     cells, inside = _cells(first, n, m, N, M)
-    c, allowed = _costs(cost, mask, problem * n * m, cells, inside)
+    c, allowed = read_costs(cost, mask, problem * n * m, cells, inside)
     low = tl.min(tl.where(allowed, c, float("inf")))
-    return _exponents(c, allowed, low, scale), low
+    return exponents_of(c, allowed, low, scale), low
 
 
 @triton.jit
@@ -78,7 +89,7 @@ def _transposed(cost, mask, problem, one, n, m, N: tl.constexpr, M: tl.constexpr
     """Costs (m, n), and which pairs may carry mass."""
     i, j = tl.arange(0, N), tl.arange(0, M)
     cells, inside = i[None, :] * m + (j * one)[:, None], (i < n)[None, :] & (j < m)[:, None]
-    return _costs(cost, mask, problem * n * m, cells, inside)
+    return read_costs(cost, mask, problem * n * m, cells, inside)
 
 
 @triton.jit
@@ -94,8 +105,8 @@ def _marginals(row, column, problem, first, n, m, N: tl.constexpr, M: tl.constex
 def _with_kernel(L, turned, p, q, iterations, threshold, STOPS: tl.constexpr):
     """``K v`` at the end, the iterations, and the largest scaling on the way; ``turned`` is ``L`` transposed."""
     K, K_turned = tl.exp2(L), tl.exp2(turned)
-    v = _share(q, tl.sum(K * tl.exp2(_start(p))[:, None], 0))
-    u = _share(p, tl.sum(K_turned * v[:, None], 0))
+    v = share_of(q, tl.sum(K * tl.exp2(start_of(p))[:, None], 0))
+    u = share_of(p, tl.sum(K_turned * v[:, None], 0))
     largest_u, largest_v = u, v
     it = 1
     going = it < iterations
@@ -103,12 +114,12 @@ def _with_kernel(L, turned, p, q, iterations, threshold, STOPS: tl.constexpr):
         sums = tl.sum(K * u[:, None], 0)
         if STOPS:
             going = tl.sum(tl.abs(v * sums - q)) > threshold
-            v = tl.where(going, _share(q, sums), v)
+            v = tl.where(going, share_of(q, sums), v)
             it += going.to(tl.int32)
         else:
-            v = _share(q, sums)
+            v = share_of(q, sums)
             it += 1
-        u = _share(p, tl.sum(K_turned * v[:, None], 0))
+        u = share_of(p, tl.sum(K_turned * v[:, None], 0))
         largest_u, largest_v = tl.maximum(largest_u, u), tl.maximum(largest_v, v)
         going = going & (it < iterations)
     return K * v[None, :], it, tl.maximum(tl.max(largest_u), tl.max(largest_v))
@@ -118,14 +129,14 @@ def _with_kernel(L, turned, p, q, iterations, threshold, STOPS: tl.constexpr):
 @no_type_check
 def _with_logarithms(L, p, q, iterations, threshold, STOPS: tl.constexpr):
     """``K v`` at the end, each row in a scale of its own, and the iterations."""
-    g = _potential(q, _log_sum(L + _start(p)[:, None], 0))
+    g = potential_of(q, log_sum(L + start_of(p)[:, None], 0))
     it = 1
     going = it < iterations
     while going:
-        f = _potential(p, _log_sum(L + g[None, :], 1))
-        new = _potential(q, _log_sum(L + f[:, None], 0))
+        f = potential_of(p, log_sum(L + g[None, :], 1))
+        new = potential_of(q, log_sum(L + f[:, None], 0))
         if STOPS:
-            going = tl.sum(_change(q, g, new)) > threshold
+            going = tl.sum(change_of(q, g, new)) > threshold
             g = tl.where(going, new, g)
             it += going.to(tl.int32)
         else:
@@ -133,7 +144,7 @@ def _with_logarithms(L, p, q, iterations, threshold, STOPS: tl.constexpr):
             it += 1
         going = going & (it < iterations)
     x = L + g[None, :]
-    return tl.exp2(x - _top(x, 1)[:, None]), it
+    return tl.exp2(x - top_of(x, 1)[:, None]), it
 
 
 # groups of rows: a program visits ``visits`` times ``ROWS`` of them
@@ -155,11 +166,11 @@ def first_columns(
         start = (group * visits + visit) * ROWS
         inside = (start + i < n)[:, None] & (j < m)[None, :]
         base = (problem * n + start) * m
-        c, allowed = _costs(cost, mask, base, cells, inside)
-        L = _exponents(c, allowed, low, scale)
+        c, allowed = read_costs(cost, mask, base, cells, inside)
+        L = exponents_of(c, allowed, low, scale)
         tl.store(plan + base + cells, L, mask=inside)
         p = tl.load(row + problem * n + start + i, mask=start + i < n, other=0.0)
-        top, total = _add_rows(top, total, L + _start(p)[:, None])
+        top, total = _add_rows(top, total, L + start_of(p)[:, None])
     tl.store(tops + at * m + j, top, mask=j < m)
     tl.store(sums + at * m + j, total, mask=j < m)
 
@@ -185,7 +196,7 @@ def next_rows(
         inside = (start + i < n)[:, None] & (j < m)[None, :]
         L = tl.load(plan + (problem * n + start) * m + cells, mask=inside, other=float("-inf"))
         p = tl.load(row + problem * n + start + i, mask=start + i < n, other=0.0)
-        f = _potential(p, _log_sum(L + g[None, :], 1))
+        f = potential_of(p, log_sum(L + g[None, :], 1))
         top, total = _add_rows(top, total, L + f[:, None])
     tl.store(tops + at * m + j, top, mask=j < m)
     tl.store(sums + at * m + j, total, mask=j < m)
@@ -203,12 +214,12 @@ def next_columns(
     base, keep = problem * groups * m, j < m
     top = tl.load(tops + base + cells, mask=inside, other=float("-inf"))
     total = tl.load(sums + base + cells, mask=inside, other=0.0)
-    best = _top(top, 0)
+    best = top_of(top, 0)
     q = tl.load(column + problem * m + j, mask=j < m, other=0.0)
-    g = _potential(q, best + tl.log2(tl.sum(total * tl.exp2(top - best[None, :]), 0)))
+    g = potential_of(q, best + tl.log2(tl.sum(total * tl.exp2(top - best[None, :]), 0)))
     if STOPS:
         before = tl.load(old + problem * m + j, mask=j < m, other=0.0)
-        tl.store(off + problem * tl.num_programs(1) + chunk, tl.sum(_change(q, before, g)))
+        tl.store(off + problem * tl.num_programs(1) + chunk, tl.sum(change_of(q, before, g)))
         keep = keep & (tl.load(taken + problem) == 0)
     tl.store(new + problem * m + j, g, mask=keep)
 
@@ -237,8 +248,8 @@ def final_plan(
         base = (problem * n + start) * m
         p = tl.load(row + problem * n + start + i, mask=start + i < n, other=0.0)
         x = tl.load(plan + base + cells, mask=inside, other=float("-inf")) + g[None, :]
-        weights = tl.exp2(x - _top(x, 1)[:, None])
-        tile = weights * _share(p, tl.sum(weights, 1))[:, None]
+        weights = tl.exp2(x - top_of(x, 1)[:, None])
+        tile = weights * share_of(p, tl.sum(weights, 1))[:, None]
         tl.store(plan + base + cells, tile, mask=inside)
 
 
@@ -269,68 +280,3 @@ def _add_rows(top, total, y):
     best = tl.maximum(top, tl.max(y, 0))
     shift = tl.where(best > float("-inf"), best, 0.0)
     return best, total * tl.exp2(top - shift) + tl.sum(tl.exp2(y - shift[None, :]), 0)
-
-
-# what both share
-
-
-@triton.jit
-@no_type_check
-def _costs(cost, mask, base, cells, inside):
-    """Costs, and which pairs may carry mass."""
-    c = tl.load(cost + base + cells, mask=inside, other=0.0)
-    allowed = inside
-    if mask is not None:
-        allowed = inside & (tl.load(mask + base + cells, mask=inside, other=0) != 0)
-    return c, allowed
-
-
-@triton.jit
-@no_type_check
-def _exponents(c, allowed, low, scale):
-    """``L``; NaN where an allowed cost is too large or not finite."""
-    L = (low - c) * tl.full((), scale, c.dtype)
-    return tl.where(allowed, tl.where(L > float("-inf"), L, float("nan")), float("-inf"))
-
-
-@triton.jit
-@no_type_check
-def _share(mass, total):
-    """``mass / total``, 0 where there is no mass."""
-    return mass / tl.where(mass > 0, total, 1.0)
-
-
-@triton.jit
-@no_type_check
-def _start(mass):
-    """The logarithm of 1 where there is mass, of 0 elsewhere."""
-    return tl.where(mass > 0, mass * 0, float("-inf"))
-
-
-@triton.jit
-@no_type_check
-def _potential(mass, log_total):
-    """The logarithm of ``mass / total``."""
-    return tl.where(mass > 0, tl.log2(mass) - log_total, float("-inf"))
-
-
-@triton.jit
-@no_type_check
-def _change(q, old, new):
-    """How far the column sums were from ``q`` with ``old``, where ``new`` makes them right."""
-    return tl.where(q > 0, tl.abs(q * tl.exp2(old - new) - q), 0.0)
-
-
-@triton.jit
-@no_type_check
-def _top(x, axis: tl.constexpr):
-    """The largest entry, 0 where all are -inf."""
-    top = tl.max(x, axis)
-    return tl.where(top > float("-inf"), top, 0.0)
-
-
-@triton.jit
-@no_type_check
-def _log_sum(x, axis: tl.constexpr):
-    top = _top(x, axis)
-    return top + tl.log2(tl.sum(tl.exp2(x - tl.expand_dims(top, axis)), axis))
