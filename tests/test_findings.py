@@ -222,3 +222,9 @@ def test_one_seed_in_common_has_no_interval():
     nan = float("nan")
     line = findings._compared(Difference("bwot", "pairwise", 0.1, nan, nan, nan, 1), "mAP", 3)
     assert "1 seed in common: no interval" in line and "higher" not in line
+
+
+def test_one_run_does_not_lead_where_others_have_several(make_record):
+    records = [make_record("bwot", seed, (0.1, 0.8)) for seed in (0, 1)]
+    records += [make_record("active", 0, (0.1, 0.9))]
+    assert "batch-wise OT ends highest" in findings.answer("common", records)
