@@ -25,6 +25,7 @@ NOTEBOOKS = {
     "hard_samples": [{}],
     "images": [{"dataset": "mnist"}, {"dataset": "cifar10"}],
     "shapes": [{"dataset": "modelnet10"}],
+    "sketches": [{"dataset": "shrec13-15"}],
 }
 LAST = "import resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 MOVES = 20
