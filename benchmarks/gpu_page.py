@@ -2,7 +2,7 @@
 
 from benchmarks.markdown import cells, short, table
 
-BEGIN, END = "% begin gpu: made by `python -m benchmarks.page`", "% end gpu: made"
+BEGIN, END = "% begin gpu: made by `python -m benchmarks.page`", "% end gpu"
 EMPTY = (
     "No GPU has been measured yet: `python -m benchmarks.gpu --output book/results/gpu/NAME.json`."
 )

@@ -34,7 +34,7 @@ def asked(monkeypatch, make_record):
     """What ``run`` is called with, instead of running."""
     calls = []
 
-    def run(settings, data_dir, device, report, tuning):
+    def run(settings, data_dir, device, report, tuning, data):
         calls.append((settings, data_dir, device))
         return make_record(values=(0.1, 0.5))
 

@@ -58,7 +58,7 @@ class Sketches(Experiment):
         "data.feature_lists", "data.modelnet", "data.psb", "data.shrec", "data.shrec13_15", "drawings", "rendering.cameras", "rendering.folders", "rendering.layers",
         "rendering.lines", "rendering.pictures", "rendering.shading", "rendering.splats", "rendering.surfaces", "rendering.tracing",
         "rendering.workers", "features.extraction", "features.files", "features.imagenet", "features.modules", "features.networks", "features.partial",
-        "features.pixels", "albums", "pipeline", "sketch_pipeline", "sketch_standins", "baselines", "experiments.sketches",
+        "features.pixels", "albums", "pipeline", "sketch_pipeline", "sketch_standins", "experiments.sketches",
     )  # fmt: skip
 
     dataset: str = "shrec13-15"
