@@ -19,6 +19,7 @@ from bwot.crossmodal import FourPartLoss, Modalities, TwoNetworks, as_views
 from bwot.data.sketches import SketchData
 from bwot.evaluation import DIAGNOSED_STEPS, EMBEDDINGS, RETRIEVAL
 from bwot.experiments import Sketches
+from bwot.pairs import squared_distances
 from bwot.records import pack, write_atomically
 
 WORST = "worst_class_map"
@@ -174,7 +175,5 @@ def _masses(pairs, batches):
     """Shares of the weights on pairs of one class and on pairs with an error."""
     weights = pairs.plan(**batches)
     same = batches["labels"][:, None] == batches["ref_labels"]
-    error = pairs.pair_errors(
-        training.squared_distances(batches["embeddings"], batches["ref_emb"]), same
-    )
+    error = pairs.pair_errors(squared_distances(batches["embeddings"], batches["ref_emb"]), same)
     return torch.stack([(weights * same).sum(), (weights * (error > 0)).sum()])
