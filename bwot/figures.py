@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bwot.comparison import at_epoch, losses_in, of_loss
-from bwot.looks import COLOURS, HEAT, MARKERS, SCORE_NAMES, TITLES, WRONG
+from bwot.looks import COLOURS, HEAT, LINES, MARKERS, SCORE_NAMES, TITLES, WRONG
 from bwot.published import CURVES
 from bwot.records import Record
 
@@ -180,6 +180,7 @@ def _curve(axis, records, score, loss):
         axis.plot(
             epochs,
             np.nanmean(values, 1),
+            LINES[loss],
             color=COLOURS[loss],
             label=TITLES[loss],
             marker=MARKERS[loss],

@@ -22,6 +22,8 @@ _LOOKS = {  # title, marker
 TITLES = {loss: title for loss, (title, _) in _LOOKS.items()}
 MARKERS = {loss: marker for loss, (_, marker) in _LOOKS.items()}
 COLOURS = dict(zip(_LOOKS, 2 * seaborn.color_palette("colorblind").as_hex(), strict=False))
+LINES = {loss: "-" if place < 10 else "--" for place, loss in enumerate(_LOOKS)}
+"""Dashed in the second round of colours."""
 SCORE_NAMES = {
     "nn": "NN", "ft": "FT", "st": "ST", "e": "E", "dcg": "DCG", "map": "mAP", "accuracy": "accuracy",
 }  # fmt: skip

@@ -181,11 +181,17 @@ def authors_table(records: Sequence[Record]) -> str:
     return markdown(pandas.DataFrame(rows).set_index("score"), "score") if rows else ""
 
 
+HOW_SET = {True: "With the authors' settings", False: "With these settings"}
+
+
 def authors_section(records: Sequence[Record]) -> str:
     """The table of :func:`authors_table` with what a reader has to know of it, or why there is none."""
     if not records[0].dataset["official"]:
         return "Numbers of other data than the paper's are not set beside the authors'."
     table = authors_table(records)
+    if not table and all(record.status == "diverged" for record in records):
+        places = " and ".join(dict.fromkeys(record.diverged for record in records))
+        return f"{HOW_SET[records[0].settings['as_published']]} every run diverged, at {places}: there is no score to set beside their plot."
     if not table:
         return "The authors give no number for this data set."
     accuracy = "Our accuracy is fitted on 10,000 training images, theirs on all. *Within the band*: one more run of ours could give their value."

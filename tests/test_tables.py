@@ -94,6 +94,15 @@ def test_a_data_set_without_published_numbers_says_so(make_record):
     assert "give no number" in tables.authors_section([record])
 
 
+def test_runs_that_all_diverged_are_told_of_as_such(make_record):
+    records = [make_record("bwot", seed, (0.1,), diverged="epoch 1, step 3") for seed in (0, 1)]
+    for record in records:
+        record.settings["as_published"] = True
+    assert tables.authors_section(records).startswith(
+        "With the authors' settings every run diverged, at epoch 1, step 3: there is no score"
+    )
+
+
 def test_a_loss_without_published_numbers_gives_no_line(make_record):
     assert tables.authors_table([make_record("allpairs", 0, (0.1, 0.9, 0.9))]) == ""
 
