@@ -5,20 +5,24 @@ difference shown* otherwise.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas
 
 from bwot.comparison import (
     CONFIDENCE,
     Difference,
+    by_seed,
+    difference_of,
     epochs_to,
     losses_in,
     of_loss,
     paired_differences,
     summarise,
 )
+from bwot.experiments import experiment_of
 from bwot.looks import TITLES
-from bwot.records import Record
+from bwot.records import Record, find_records, read_record
 from bwot.tables import markdown, number, percent
 
 WEIGHT_WITHOUT_TRANSPORT = ("active", "rowsoftmax", "softmax")
@@ -189,3 +193,22 @@ def _weighting(records, last):
 
 def _one_rate(records):
     return len({record.settings["learning_rate"] for record in records}) == 1
+
+
+def side_text(records: Sequence[Record], results_dir: Path) -> str:
+    """The batch-wise loss beside itself with other settings, tuned anew, where ``results_dir`` has such runs; or nothing."""
+    dataset, lines = records[0].dataset["name"], []
+    for side, settings in experiment_of(dataset).SIDES.items():
+        paths = find_records(Path(results_dir) / dataset / side)
+        pair = [
+            of_loss(each, settings["loss"])
+            for each in (records, [read_record(path) for path in paths])
+        ]
+        if all(pair):
+            lam = [f"$\\lambda = {each[0].settings['lam']:g}$" for each in pair]
+            found = difference_of("", side, *(by_seed(each, "map") for each in pair))
+            lines.append(
+                f"With {lam[1]}, tuned anew, {TITLES[settings['loss']]} has a mAP of {percent(summarise(pair[1], 'map'))} % (n = {len(pair[1])}): "
+                f"{lam[0]} minus {lam[1]} is {points_of(found)} points, p = {found.p:.2g} of this one comparison."
+            )
+    return "\n\n".join(lines)

@@ -1,7 +1,6 @@
 """What drawings find: the nearest shapes of each, tables class by class and over the drawings."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,15 +9,14 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from bwot.comparison import CONFIDENCE, by_seed, difference_of, losses_in, of_loss, summarise
+from bwot.comparison import CONFIDENCE, losses_in, of_loss, summarise
 from bwot.cross_retrieval import WORST, Answers, class_scores
 from bwot.data.sketches import SketchData
-from bwot.experiments import Sketches
 from bwot.figures import SCORE_NAMES, TITLES
 from bwot.metrics import TIED_LIMIT, rankings
 from bwot.paths import PROJECT
 from bwot.published import SCORES
-from bwot.records import Record, find_records, read_record, unpack
+from bwot.records import Record, find_records, unpack
 from bwot.tables import markdown, percent
 
 NEAREST = 10
@@ -57,24 +55,6 @@ def _instead(found, label, classes):
     counts[label] = 0
     most = int(counts.argmax())
     return f"{classes[most]} ({100 * counts[most] / found.numel():.0f} %)" if counts[most] else "–"
-
-
-def side_text(records: Sequence[Record], results_dir: Path) -> str:
-    """The batch-wise loss beside itself with other settings, tuned anew, where ``results_dir`` has such runs; or nothing."""
-    lines = []
-    for side, settings in Sketches.SIDES.items():
-        folder = Path(results_dir) / records[0].dataset["name"] / side
-        others = of_loss([read_record(path) for path in find_records(folder)], settings["loss"])
-        ours = of_loss(records, settings["loss"])
-        if others and ours:
-            lam = [each[0].settings["lam"] for each in (ours, others)]
-            found = difference_of("", side, *(by_seed(each, "map") for each in (ours, others)))
-            low, mean, high = (f"{100 * x:+.2f}" for x in (found.low, found.mean, found.high))
-            lines.append(
-                f"With $\\lambda = {lam[1]:g}$, tuned anew, {TITLES[settings['loss']]} has a mAP of {percent(summarise(others, 'map'))} % (n = {len(others)}): "
-                f"$\\lambda = {lam[0]:g}$ minus $\\lambda = {lam[1]:g}$ is {mean} points ({low} to {high}), p = {found.p:.2g} of this one comparison."
-            )
-    return "\n\n".join(lines)
 
 
 def worst_table(records: Sequence[Record], zero_lines: Sequence[Record] = ()) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from bwot import findings
 from bwot.comparison import Difference, paired_differences
+from bwot.records import write_record
 
 
 @pytest.fixture
@@ -228,3 +229,18 @@ def test_one_run_does_not_lead_where_others_have_several(make_record):
     records = [make_record("bwot", seed, (0.1, 0.8)) for seed in (0, 1)]
     records += [make_record("active", 0, (0.1, 0.9))]
     assert "batch-wise OT ends highest" in findings.answer("common", records)
+
+
+def test_the_same_loss_with_another_lambda_stands_beside_it_where_it_was_run(make_record, tmp_path):
+    ours = [make_record("bwot", seed, (0.1, 0.6 + 0.01 * seed)) for seed in (0, 1)]
+    for record in ours:
+        record.dataset["name"], record.settings["lam"] = "shrec13-15", 10.0
+        other = make_record("bwot", record.seed, (0.1, 0.5))
+        other.settings["lam"] = 5.0
+        write_record(other, tmp_path / f"shrec13-15/lam5/bwot-seed{record.seed}.json")
+    text = findings.side_text(ours, tmp_path)
+    assert (
+        "With $\\lambda = 5$, tuned anew, batch-wise OT has a mAP of 50.00 ± 0.00 % (n = 2)" in text
+    )
+    assert "is +10.50 (+4.15 to +16.85) points, p = 0.03" in text
+    assert findings.side_text(ours, tmp_path / "none") == ""

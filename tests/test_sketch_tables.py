@@ -8,13 +8,12 @@ from bwot import metrics, sketch_tables
 from bwot.cross_retrieval import Answers
 from bwot.data.images import Split
 from bwot.data.sketches import SketchData
-from bwot.records import pack, write_record
+from bwot.records import pack
 from bwot.sketch_tables import (
     bootstrap_table,
     bootstrapped,
     class_table,
     nearest,
-    side_text,
     tracks_table,
     worst_table,
 )
@@ -137,18 +136,3 @@ def test_the_subset_has_no_number_of_the_authors(make_record):
     record = make_record(values=(0.1, 0.5))
     record.settings["dataset"] = "shrec13-15"
     assert scores_beside([record], []).startswith("The authors give no number for these data")
-
-
-def test_the_same_loss_with_another_lambda_stands_beside_it_where_it_was_run(make_record, tmp_path):
-    ours = [make_record("bwot", seed, (0.1, 0.6 + 0.01 * seed)) for seed in (0, 1)]
-    for record in ours:
-        record.dataset["name"], record.settings["lam"] = "shrec13-15", 10.0
-        other = make_record("bwot", record.seed, (0.1, 0.5))
-        other.settings["lam"] = 5.0
-        write_record(other, tmp_path / f"shrec13-15/lam5/bwot-seed{record.seed}.json")
-    text = side_text(ours, tmp_path)
-    assert (
-        "With $\\lambda = 5$, tuned anew, batch-wise OT has a mAP of 50.00 ± 0.00 % (n = 2)" in text
-    )
-    assert "is +10.50 points (+4.15 to +16.85), p = 0.03" in text
-    assert side_text(ours, tmp_path / "none") == ""
