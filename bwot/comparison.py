@@ -13,7 +13,7 @@ from bwot.records import Record
 
 CONFIDENCE = 0.95
 UNDECIDED_BEYOND = 0.03
-"""A band wider than this, in units of a score, decides nothing."""
+"""A band that reaches farther than this to either side, in units of a score, decides nothing."""
 
 
 class Summary(NamedTuple):
@@ -174,7 +174,7 @@ def verdict(summary: Summary, theirs: float, reading_error: float = 0.0) -> str:
     """*reproduced*, *above* or *below* the authors' number, or *undecided*.
 
     The band around our mean is t(.975, n-1)·s·√(1 + 1/n), within which one more run of ours would fall, plus the
-    reading error where it was read off a plot; one wider than 3 points, or a single seed, decides nothing.
+    reading error where it was read off a plot; one of more than 3 points to either side, or a single seed, decides nothing.
     """
     if summary.n < 2:
         return "undecided"

@@ -60,7 +60,7 @@ bwot.plan = (() => {
       return cell ? cell.dataset.cell.split(",").map(Number) : null;
     }
     svg.addEventListener("pointerover", (event) => lit(cellAt(event)));
-    svg.addEventListener("pointerleave", () => lit(null));
+    svg.addEventListener("pointerleave", (event) => event.pointerType === "touch" || lit(null)); // a tap stays
 
     function cells(reading, cell, top) {
       order.forEach((i, row) => order.forEach((j, column) => {

@@ -7,7 +7,7 @@ bwot.steps = (() => {
   const [SIZE, LAST, PAUSE, TRAIL] = [4.5, 300, 90, 60]; // mark in pixels, last step, milliseconds a step, steps in a trail
   const STRIDES = [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5];
   const FAIR = {
-    rate: "An equal rate flatters transport: its gradient is longer here, so its points take longer steps.",
+    rate: "At an equal rate a loss with a longer gradient moves its points farther. Where that is transport, it is flattered.",
     length: "Every gradient is first brought to the length that the all-pairs mean has there; what differs is its direction.",
   };
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
