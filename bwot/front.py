@@ -70,7 +70,7 @@ def _as_published(everything):
             name = SHORT[dataset] + OTHER_FEATURES * any(map(scoreboard.frozen, mine))
             some = f" ({diverged} of {len(mine)})" * (0 < diverged < len(mine))
             (lost if diverged else kept).append(name + some)
-    said = [f"**{word}** on {', '.join(on)}" for word, on in (("diverged", lost), ("finished", kept)) if on]  # fmt: skip
+    said = [f"{word} {', '.join(on)}" for word, on in (("**diverged** on", lost), ("**no curve** for", kept)) if on]  # fmt: skip
     return "; ".join(said) or "not run yet"
 
 
@@ -127,7 +127,7 @@ def convergence(everything: dict[str, Ways]) -> Picture | None:
     rings = ", unfilled: read off the authors' plot, at their settings" if any("authors" in name for name in entries) else ""  # fmt: skip
     return Picture(
         figure,
-        f"Curves of the test mAP over the epochs, a panel for each data set. {told}",
+        f"Curves of the test mAP over the epochs, a panel for each data set{rings}. {told}",
         f"Test mAP over the epochs: mean over the seeds that finished, band from lowest to highest{rings}.",
     )
 

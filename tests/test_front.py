@@ -68,7 +68,7 @@ def test_what_became_of_the_published_settings_is_counted(make_record, everythin
     everything["mnist"]["as published"] = [*lost, make_record("bwot", 2)]
     everything["modelnet10"]["as published"] = [make_record("bwot", 0)]
     last = front.verdicts(everything).splitlines()[-2]
-    assert "| **diverged** on MNIST (2 of 3); **finished** on ModelNet10 |" in last
+    assert "| **diverged** on MNIST (2 of 3); **no curve** for ModelNet10 |" in last
 
 
 def test_the_first_data_sets_with_curves_are_drawn_and_told(losses, everything):
@@ -141,7 +141,7 @@ def on_features(records, **settings):
 def test_other_features_than_the_authors_and_a_classifier_beside_the_loss_are_said(losses, everything):  # fmt: skip
     everything["modelnet10"]["as published"] = on_features(losses(bwot=0.9), classifier_weight=1.0)
     text = front.verdicts(everything)
-    assert "**finished** on ModelNet10‡ |" in text
+    assert "**no curve** for ModelNet10‡ |" in text
     assert "‡ Frozen mobilenet features" in text and "On shapes, a classifier of weight 1 " in text  # fmt: skip
     everything["modelnet10"]["as published"] = on_features(losses(bwot=0.9), network="small", classifier_weight=0.0)  # fmt: skip
     text = front.verdicts(everything)
