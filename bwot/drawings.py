@@ -73,6 +73,8 @@ def _levels(path):
 
     try:
         with Image.open(path) as image:
+            image.verify()  # check-sums, which reading leaves out; the file has to be opened anew
+        with Image.open(path) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(
                     f"it has {image.width} × {image.height} pixels, expected {MOST_PIXELS:,} at most"

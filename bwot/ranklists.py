@@ -59,10 +59,16 @@ def summary(data: SketchData, answers: Answers) -> list[str]:
         "mean": [getattr(answers.scores, name) for name in SCORES],
         f"worst class, {data.classes[worst]}": by_class[worst].tolist(),
     }
-    return [
+    lines = [
         f"{title}: " + "  ".join(f"{name} {value:.4f}" for name, value in zip(SCORES, row, strict=True))
         for title, row in rows.items()
     ]  # fmt: skip
+    if skipped := answers.scores.skipped:
+        total = len(answers.query_labels)
+        lines.append(
+            f"{skipped} of {total} queries have no model of their class: they are in no mean."
+        )
+    return lines
 
 
 def write_per_query(path: Path, data: SketchData, answers: Answers) -> None:
@@ -85,12 +91,18 @@ def write_rank_lists(folder: Path, data: SketchData, answers: Answers) -> int:
     """Write one file a query into ``folder``, and return how many; the ranking is that of the scores.
 
     Raises:
-        ValueError: for names that are not ASCII or hold white space, which no rank list can have.
+        ValueError: for names that are not ASCII or hold white space, which no rank list can have, and for a folder that
+            holds other files than lists of these queries: a track's tool would score both.
     """
     queries, targets = track_names(query_names(data, answers)), track_names(data.names["shapes"])
     for name in (*queries, *targets):
         if not name.isascii() or len(name.split()) != 1:
             raise ValueError(f"a rank list takes ASCII names without white space, not {name!r}.")
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if others := sorted(present - set(queries)):
+        raise ValueError(
+            f"{folder} holds {len(others)} other files, such as {others[0]}: give an empty folder."
+        )
     for name, (order, distances) in zip(
         queries, rankings(answers.queries, answers.gallery), strict=True
     ):

@@ -1,8 +1,8 @@
 """Tuning by halving: which learning rate and margin a loss is best with, judged on the validation part alone.
 
-Every loss gets the same budget. Each point of rates × margins is trained for the first stage's epochs, the best third of
+Every loss begins with the same grid and has the same rule. Each point of rates × margins is trained for the first stage's epochs, the best third of
 them goes on to the second stage's. A best point has to lie inside the grid: while a neighbour of it (one step in rate or in
-margin) has not been tried for as long, it is tried, and if it is better the search goes on from there.
+margin) has not been tried for as long, it is tried, and if it is better the search goes on from there: a loss whose best lies far out has more points tried.
 """
 
 import json

@@ -192,3 +192,16 @@ def test_resizing_averages_instead_of_leaving_out_thin_lines():
     drawing = np.full((900, 900), 255, np.uint8)
     drawing[:, 450:453] = 0
     assert rotations(drawing, size=50, count=1).min() < 240
+
+
+def test_a_flipped_byte_in_the_picture_is_found(tmp_path):
+    path = tmp_path / "drawing.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60), np.uint8)).save(path)
+    read_drawing(path)
+    content = bytearray(path.read_bytes())
+    for place in range(60, len(content) - 30, 97):
+        damaged = content.copy()
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"drawing\.png cannot be read as a drawing"):
+            read_drawing(path)
