@@ -413,6 +413,11 @@ def test_rank_lists_score_as_the_record_does(data, recorded, tmp_path, capsys):
     found = [average_precision_of(lists / name, models | queries) for name in queries]
     assert np.allclose(found, unpack(record.per_query_ap), atol=3e-4, equal_nan=True)
     assert np.nanmean(found) == pytest.approx(record.scores["map"], abs=1e-9)
+    assert "2 of 18 queries have no model of their class: they are in no mean." in said
+    assert main(["evaluate", str(recorded), "--rank-lists", str(lists)]) == 0  # the same ones again
+    (lists / "of_another_run").write_text("")
+    assert main(["evaluate", str(recorded), "--rank-lists", str(lists)]) == 1
+    assert "holds 1 other files, such as of_another_run" in capsys.readouterr().err
 
 
 def test_the_scores_of_each_query_are_written(data, recorded, tmp_path, capsys):
