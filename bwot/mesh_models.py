@@ -5,6 +5,7 @@ bytes of each file: a killed call goes on, and of a folder that has grown what i
 """
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,7 +40,10 @@ def read_models(run: Trained, meshes: Sequence[str | Path], up: Up = "y") -> Mod
     """
     files = mesh_files(meshes)
     drawn = _drawn(run, list(files), up)
-    broken = [Broken(files[path], path, reason) for path, reason in drawn.reasons.items()]
+    broken = [
+        Broken(_readable(files[path]), Path(_readable(path)), reason)
+        for path, reason in drawn.reasons.items()
+    ]
     whole = {path: name for path, name in files.items() if path not in drawn.reasons}
     if not whole:
         told = "\n".join(f"  {each.path}: {each.reason}" for each in broken[:10])
@@ -82,6 +86,11 @@ def mesh_files(meshes: Sequence[str | Path]) -> dict[Path, str]:
     return {path: name if often[name] == 1 else path.as_posix() for path, name in found.items()}
 
 
+def _readable(name):
+    """A name of a file as text that can be written; bytes that are no UTF-8 become question marks."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 class _Drawn(NamedTuple):
     keys: dict[Path, str]  # files of the same bytes share one
     read: Callable[[str], UInt8[np.ndarray, "v s s"]]
@@ -92,6 +101,9 @@ def _drawn(run, paths, up):
     """Views of each file, as the shapes of the run have them."""
     keys, reasons = {}, {}
     for path in paths:
+        if _readable(path) != str(path):
+            reasons[path] = "its name is not UTF-8: rename it."
+            continue
         try:
             with path.open("rb") as stream:
                 keys[path] = hashlib.file_digest(stream, "sha256").hexdigest()[:32]

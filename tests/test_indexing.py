@@ -1,5 +1,7 @@
 """From a run's networks and mesh files to what answers, in this process and from a folder; nothing is trained here."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -141,6 +143,19 @@ def test_models_of_the_stand_ins_networks_are_seen_as_those(quick, meshes):
     assert {each.name for each in models.broken} == {"broken", "flat/empty"}
     reasons = {each.name: each.reason for each in models.broken}
     assert reasons["flat/empty"] == "the file is empty." and "cut off" in reasons["broken"]
+
+
+def test_a_file_whose_name_is_no_text_is_named_and_left_out(quick, meshes):
+    name = os.fsencode(meshes) + b"/\xffbox.off"
+    try:
+        with open(name, "wb") as stream:
+            stream.write((meshes / "tall" / "box.off").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    models = read_models(quick, [meshes])
+    assert len(models.names) == 5
+    (told,) = (each for each in models.broken if "UTF-8" in each.reason)
+    assert str(told.path).encode() and told.path.name.endswith("box.off")
 
 
 def mesh_models_read(path):
