@@ -21,7 +21,7 @@ JUDGED = {
     name: DATASET_TITLES[name]
     for name in ("mnist", "cifar10", "shrec13", "shrec13-15", "shrec14", "modelnet10", "modelnet40")
 }
-"""What the claims are held against: the paper's data sets, and the part of one that can be rebuilt from other collections."""
+"""What the claims are held against, the paper's data sets, and the part of one that can be rebuilt from other collections."""
 DATASETS = {name: title for name, title in JUDGED.items() if name != "shrec13-15"}
 """Those of the paper, for which the authors have numbers."""
 ALL = JUDGED | {"psb": DATASET_TITLES["psb"]}

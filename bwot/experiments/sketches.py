@@ -47,7 +47,7 @@ class Sketches(Experiment):
         "short": {"epochs": 15, "seeds": tuple(range(10)), "data": "the real data"} | _GRID,
         "full": {"epochs": 170, "seeds": (0, 1, 2, 3, 4), "data": "the real data"} | _GRID,
     }
-    """The run of the authors' README had 170 epochs. Six steps are an epoch of the stand-ins: after four epochs nothing has been learned."""
+    """The run of the authors' README had 170 epochs. Six steps are an epoch of the stand-ins, and after four epochs nothing has been learned."""
     LOSSES: ClassVar = (*LOSSES, *baselines.NAMES)
     COMPARISONS: ClassVar = dict.fromkeys(DATASETS, ("tuned", "as published"))
     SIDES: ClassVar = {"lam5": {"loss": "bwot", "lam": 5.0}}

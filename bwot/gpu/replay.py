@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 EAGER_CALLS = 3
-"""Calls before the graph is recorded: libraries choose their kernels in them, and an optimiser makes its state."""
+"""Calls before the graph is recorded, in which libraries choose their kernels and an optimiser makes its state."""
 
 
 class Replayed:
