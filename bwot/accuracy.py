@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from bwot.metrics import as_float64, check_embeddings, checked_labels
+from bwot.metrics import check_embeddings, checked_labels
+from bwot.pairs import squared_distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +71,24 @@ def svc_predictions(
     """The class of each test item by a support vector classifier fitted on the training embeddings.
 
     Radial basis functions with C = 1 and gamma = 1 / d, scikit-learn's defaults when the authors called it in
-    run.py of their 2D code; the kernel takes 8 n max(n, m) bytes. A ValueError names bad shapes and values.
+    run.py of their 2D code; the kernel takes 8 n max(n, m) bytes, and is computed where the embeddings lie. A ValueError
+    names bad shapes and values.
     """
-    from sklearn.metrics.pairwise import rbf_kernel
     from sklearn.svm import SVC
 
     check_embeddings("train_embeddings", train_embeddings, "test_embeddings", test_embeddings)
     train_classes = checked_labels("train_labels", train_labels, len(train_embeddings))
     if not (len(train_classes) and len(test_embeddings)):
         raise ValueError("support vectors need at least one item to train on and one to test on")
-    classifier = SVC(kernel=rbf_kernel, C=1.0)  # gamma = 1 / d unless given
-    classifier.fit(as_float64(train_embeddings), train_classes)
-    return torch.from_numpy(classifier.predict(as_float64(test_embeddings))).long()
+    classifier = SVC(kernel="precomputed", C=1.0)
+    classifier.fit(_kernel(train_embeddings, train_embeddings), train_classes)
+    predicted = classifier.predict(_kernel(test_embeddings, train_embeddings))
+    return torch.from_numpy(predicted).long()
+
+
+def _kernel(left, right):
+    squared = squared_distances(left.detach().double(), right.detach().double())
+    return squared.mul_(-1 / right.shape[1]).exp_().cpu().numpy()
 
 
 def svc_accuracy(

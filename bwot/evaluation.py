@@ -57,8 +57,9 @@ def evaluator(
         if epoch == settings.epochs:
             keep(folder, embeddings, data.test.labels, scores)
         if known and (epoch == settings.epochs or epoch in PLOTTED_EPOCHS):
-            fit = training.embed(network, train.images[fitted.to(device)]).cpu()
-            guessed = accuracy.svc_predictions(fit, data.train.labels[fitted], embeddings)
+            fit = training.embed(network, train.images[fitted.to(device)])
+            classes = data.train.labels[fitted]
+            guessed = accuracy.svc_predictions(fit, classes, embeddings.to(device))
             found = accuracy.classification_scores(guessed, data.test.labels, len(data.classes))
             row |= {"accuracy": found.instance, "class_accuracy": found.class_average}
         if known and isinstance(classifier, ClassifierLoss):

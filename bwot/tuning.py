@@ -249,4 +249,13 @@ def read_tuning(path: str | Path, settings: Experiment, data_sha256: str) -> dic
             f"{path} is no result of a tuning ({type(error).__name__}: {error})."
         ) from error
     wanted = replace(_untuned(settings), epochs=of.epochs, seed=of.seed)
+    if settings.preset != of.preset and _grid(settings) == _grid(of):
+        wanted = replace(
+            wanted, preset=of.preset
+        )  # how long a chosen point is trained later is another matter
     return found if same and of == wanted else None
+
+
+def _grid(settings):
+    preset = settings.PRESETS[settings.preset]
+    return {name: preset.get(name) for name in ("rates", "margins", "tuning_epochs")}

@@ -343,6 +343,16 @@ def test_the_tuning_of_other_settings_is_not_taken(few, written, given):
     assert read_tuning(written, replace(SETTINGS, **given), few.sha256) is None
 
 
+def test_the_tuning_on_the_same_grid_serves_a_longer_training(few, tmp_path):
+    short = replace(SETTINGS, preset="short")
+    write_tuning(FOUND, SETTINGS, None, "cpu", tmp_path / "t.json")
+    content = json.loads((tmp_path / "t.json").read_text())
+    content["settings"]["preset"] = "short"
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    for settings in (short, replace(short, preset="full", epochs=50)):
+        assert read_tuning(tmp_path / "t.json", settings, few.sha256) == FOUND
+
+
 def test_the_tuning_of_other_data_is_not_taken(written):
     assert read_tuning(written, SETTINGS, "f" * 64) is None
 
