@@ -30,6 +30,7 @@ WEIGHT_WITHOUT_TRANSPORT = ("active", "rowsoftmax", "softmax")
 OURS = ("bwot", "bwot-balanced")
 HOW = {
     "tuned": "each loss at its own best rate and margin",
+    "full length": "each loss at its own best rate and margin, trained as long as in the authors' plot",
     "common": "all losses at one common rate and margin",
     "as published": "the authors' settings",
     "end to end": "a small network trained from the views on, all losses at the authors' rate and margins",

@@ -23,7 +23,7 @@ from bwot.tables import captioned, percent
 RESULTS = Path("book/results")
 SHORT = scoreboard.ALL | {"shrec13-15": "part of SHREC'13"}
 """What data sets are called in a list."""
-HOW = {"tuned": "tuned", "common rate": "common"}
+HOW = {"full length": "full length", "tuned": "tuned", "common rate": "common"}
 """Ways of the scoreboard, as :data:`bwot.findings.HOW` names them."""
 COMMON, OTHER_FEATURES = "†", "‡"
 """Mark a data set whose losses were not tuned one by one, and one whose features are not those of the authors' code."""
@@ -189,7 +189,8 @@ def state(root: Path, everything: dict[str, Ways]) -> str:
     for dataset, ways in everything.items():
         chapter = f"{{doc}}`pages/{dataset}`" if f"book/pages/{dataset}\n" in chapters else "–"
         name = _named(dataset, next((mine for mine in ways.values() if mine), []))
-        sides = [f"{way}: {_run(mine)}" for way, mine in ways.items() if way not in scoreboard.FOLDERS and mine]  # fmt: skip
+        beside = ["full length", *(way for way in ways if way not in scoreboard.FOLDERS)]
+        sides = [f"{way}: {_run(ways[way])}" for way in beside if ways[way]]
         tuned = "; ".join([_run(ways["tuned"]), *sides])
         others = (_run(ways[way]) for way in ("common rate", "end to end"))
         cells = (name, tuned, *others, _published(ways), chapter)

@@ -28,6 +28,7 @@ ALL = JUDGED | {"psb": DATASET_TITLES["psb"]}
 """One more with real shapes, which is not in the paper."""
 FOLDERS = {
     "as published": plan.FOLDERS["as published"],
+    "full length": plan.FOLDERS["full length"],
     "tuned": plan.FOLDERS["tuned"],
     "common rate": plan.FOLDERS["common"],
     "end to end": plan.FOLDERS["end to end"],
@@ -35,7 +36,8 @@ FOLDERS = {
 UNVERIFIED = ("as downloaded", "no check-sum is published")
 """What the variant of every copy says where the publisher states no check-sum; what else it says, says more."""
 SIGNS = {"lam": "λ", "gamma": "γ"}
-OURS = ("tuned", "common rate")
+OURS = ("full length", "tuned", "common rate")
+"""Ways with settings of ours; the first one that has a number gives it."""
 NEW = Path("runs/full")
 """Where new records are written, by the commands below the tables and by the re-run as a whole."""
 HEAD = ("score", "epoch", "authors", "as published (n)", "verdict", "our settings (n)", "they lie", "data, device", "minutes")  # fmt: skip

@@ -6,9 +6,9 @@ import pytest
 
 from bwot import claims
 from bwot.comparison import paired_differences, summarise
-from bwot.scoreboard import JUDGED, OURS
+from bwot.scoreboard import FOLDERS, JUDGED
 
-EMPTY = {"as published": [], "tuned": [], "common rate": [], "end to end": []}
+EMPTY = {way: [] for way in FOLDERS}
 
 
 @pytest.fixture
@@ -65,6 +65,12 @@ def test_the_mean_over_all_pairs_stands_beside_and_decides_nothing(losses, every
     assert judged("higher", everything).startswith("*supported* on MNIST (tuned)")
     line = next(li for li in claims.details(everything).splitlines() if "minus all-pairs" in li)
     assert "not supported" in line
+
+
+def test_the_longest_training_decides_and_the_shorter_one_stands_beside(losses, everything):
+    everything["cifar10"] |= {"tuned": losses(bwot=0.3, pairwise=0.5), "full length": losses(bwot=0.9, pairwise=0.5)}  # fmt: skip
+    assert judged("higher", everything).startswith("*supported* on CIFAR-10 (full length)")
+    assert "| CIFAR-10, tuned |" in claims.details(everything)
 
 
 def test_the_tuned_comparison_comes_first_and_an_incomplete_one_gives_way(losses, everything):
@@ -146,7 +152,7 @@ def test_learning_together_is_measured_from_the_untrained_network_of_the_same_se
     (finding,) = claims.findings(by_name("together"), everything)
     (quantity,) = finding.quantities
     expected = summarise(everything["mnist"]["common rate"], "map").mean - 0.1
-    assert quantity.difference.mean == pytest.approx(expected) and finding.way == OURS[1]
+    assert quantity.difference.mean == pytest.approx(expected) and finding.way == "common rate"
 
 
 @pytest.mark.parametrize("name, epoch", [("higher", None), ("faster", "mean"), ("transport", None)])

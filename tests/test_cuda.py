@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from test_gpu import DTYPES, WAYS, assert_same, problems, reference, spoiled, without_diagonal
-from torch import nn
 
 from bwot import metrics, training
 from bwot.data.images import Split
@@ -83,7 +82,8 @@ def test_each_problem_stops_at_its_own_tolerance(solve, way):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_problem_without_a_plan_is_told_and_leaves_its_neighbours_alone(solve, way, kind):
     cost, mask = spoiled(kind)
-    plan, taken, error, status = solve(way, cost, 10.0, 2, mask=mask)
+    row, column = (torch.full((3, size), 1 / size, dtype=cost.dtype) for size in cost.shape[1:])
+    plan, taken, error, status = solve(way, cost, 10.0, 2, mask=mask, row=row, column=column)
     assert status.tolist() == [0, 1, 0] and plan[1].isnan().all() and error[1].isnan()
     assert_same([x[::2] for x in (plan, taken, error, status)], reference(cost[::2], 10.0, 2))
 
@@ -104,11 +104,12 @@ def test_a_captured_loss_has_the_value_and_gradient_of_the_cpu(options, alone):
         given = x.to(device).requires_grad_()
         value = call(given, y.to(device), labels.to(device))
         wanted.append((value.item(), torch.autograd.grad(value, given)[0].cpu()))
-    static, others = x.cuda().requires_grad_(), (y.cuda(), labels.cuda())
+    static, others = x.cuda(), (y.cuda(), labels.cuda())
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        value = call(static, *others)
-        (gradient,) = torch.autograd.grad(value, static)
+        given = static.detach().requires_grad_()  # a leaf of the capturing stream
+        value = call(given, *others)
+        (gradient,) = torch.autograd.grad(value, given)
     graph.replay()
     for found in (wanted[1], (value.item(), gradient.cpu())):
         assert found[0] == pytest.approx(wanted[0][0], rel=1e-5)
@@ -130,7 +131,8 @@ def trained(loss, device, epochs=2, **options):
         partial(batch_pairs, 640, 64, 0),
         lambda epoch: {},
     )
-    return nn.utils.parameters_to_vector(network.parameters()).detach().cpu(), history
+    weights = [each.detach().cpu().flatten() for each in network.parameters()]
+    return torch.cat(weights), history
 
 
 @pytest.mark.parametrize("loss", Images.LOSSES)

@@ -13,7 +13,7 @@ from bwot.paths import PROJECT
 
 @pytest.fixture
 def everything():
-    return {dataset: {"as published": [], "tuned": [], "common rate": [], "end to end": []} for dataset in scoreboard.ALL}  # fmt: skip
+    return {dataset: dict.fromkeys(scoreboard.FOLDERS, []) for dataset in scoreboard.ALL}  # fmt: skip
 
 
 @pytest.fixture

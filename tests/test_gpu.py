@@ -78,9 +78,7 @@ def compiled(name, dtype, **sizes):
         "taken": "*i64",
         "status": "*i32",
     }
-    scalars |= dict.fromkeys(
-        ("n", "m", "iterations", "one", "it", "groups", "chunks", "visits"), "i32"
-    )
+    scalars |= dict.fromkeys(("n", "m", "iterations", "it", "groups", "chunks", "visits"), "i32")
     short = {"float32": "*fp32", "float64": "*fp64"}[dtype]
     types = {
         p.name: "constexpr" if p.name in sizes else scalars.get(p.name, short)

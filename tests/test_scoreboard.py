@@ -8,9 +8,9 @@ import pytest
 from bwot.__main__ import _parser
 from bwot.published import CURVES, SCORES
 from bwot.records import write_record
-from bwot.scoreboard import HEAD, Target, command, records_of, row, section, targets
+from bwot.scoreboard import FOLDERS, HEAD, Target, command, records_of, row, section, targets
 
-EMPTY = {"as published": [], "tuned": [], "common rate": [], "end to end": []}
+EMPTY = {way: [] for way in FOLDERS}
 
 
 def a_target(loss="bwot", epoch=1, value=0.5, dataset="mnist", score="map", error=0.001):
@@ -112,8 +112,18 @@ def test_the_caption_says_which_settings_of_ours_and_a_row_only_where_they_diffe
 
 def test_tuned_runs_come_before_those_at_the_common_rate(make_record):
     low, high = ([make_record("bwot", s, (0.1, v + 0.001 * s)) for s in range(2)] for v in (0.4, 0.6))  # fmt: skip
-    cells = row(a_target(), {"as published": [], "tuned": high, "common rate": low})
+    cells = row(a_target(), EMPTY | {"tuned": high, "common rate": low})
     assert cells["our settings (n)"].startswith("60.05")
+
+
+def test_where_a_loss_was_trained_as_long_as_by_the_authors_that_is_the_number(make_record):
+    short, long = (
+        [make_record("bwot", s, (0.1, *end)) for s in range(2)] for end in ((0.4,), (0.5, 0.6))
+    )
+    ways = EMPTY | {"tuned": short, "full length": long}
+    cells = [row(a_target(epoch=epoch), ways) for epoch in (1, 2)]
+    assert [each["our settings (n)"].split()[0] for each in cells] == ["50.00", "60.00"]
+    assert row(a_target(), EMPTY | {"tuned": short})["our settings (n)"].startswith("40.00")
 
 
 def test_runs_as_published_that_diverged_are_counted(lost, make_record):
@@ -179,8 +189,8 @@ def test_records_are_read_by_the_way_their_settings_were_chosen(tmp_path, make_r
         write_record(make_record(loss), tmp_path / "mnist" / folder / f"{loss}-seed0.json")
     found = records_of(tmp_path, "mnist")
     names = {way: [record.loss["name"] for record in records] for way, records in found.items()}
-    expected = {"as published": ["bwot"], "tuned": ["bwot"], "common rate": ["pairwise"], "end to end": []}  # fmt: skip
-    assert names == expected
+    expected = {"as published": ["bwot"], "tuned": ["bwot"], "common rate": ["pairwise"]}
+    assert names == dict.fromkeys(FOLDERS, []) | expected
     assert records_of(tmp_path, "shrec14") == EMPTY | {"λ = 5": []}
 
 

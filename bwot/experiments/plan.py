@@ -10,12 +10,16 @@ from bwot.experiments.sketches import Sketches
 from bwot.records import Record
 
 FOLDERS = {
+    "full length": "full/",
     "tuned": "tuned/",
     "common": "",
     "as published": "as-published/",
     "end to end": "end-to-end/",
 }
-"""Where the records of a way of comparing lie, below the folder of the data set."""
+"""Where the records of a way of comparing lie, below the folder of the data set.
+
+``full length``: tuned, and trained at the preset ``full``, beside shorter ones.
+"""
 EXPERIMENTS: dict[str, type[Experiment]] = {kind.NAME: kind for kind in (Images, Shapes, Sketches)}
 
 

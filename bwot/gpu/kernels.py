@@ -25,41 +25,38 @@ from bwot.gpu.tiles import (
 # one program for a problem
 
 
-@triton.jit(do_not_specialize=["iterations", "one"])
+@triton.jit(do_not_specialize=["iterations"])
 @no_type_check
 def whole_problem(
-    cost, mask, row, column, plan, taken, error, status, n, m, scale: tl.float64, threshold: tl.float64, iterations, one,
+    cost, mask, row, column, plan, taken, error, status, n, m, scale: tl.float64, threshold: tl.float64, iterations,
     STOPS: tl.constexpr, LIMIT: tl.constexpr, LARGEST: tl.constexpr, N: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
-    """``one`` is 1, which the compiler does not know.
-
-    An index that begins with ``one - 1`` is formed anew where it is needed: else a tile of addresses lies in registers
-    during all iterations, and there is no room for the kernel. A step of ``one`` keeps a transposed tile in the order of
-    the tile itself, in which sums over the first axis stay within a thread until its last warp.
-    """
-    problem, zero = tl.program_id(0).to(tl.int64), one - 1
-    L, low = _problem(cost, mask, problem, 0, n, m, scale, N, M)
-    p, q = _marginals(row, column, problem, 0, n, m, N, M)
-    threshold = tl.full((), threshold, L.dtype)
+    problem = tl.program_id(0).to(tl.int64)
+    i, j = tl.arange(0, N), tl.arange(0, M)
+    p = tl.load(row + problem * n + i, mask=i < n, other=0.0)
+    q = tl.load(column + problem * m + j, mask=j < m, other=0.0)
+    cells, inside = i[:, None] * m + j[None, :], (i < n)[:, None] & (j < m)[None, :]
+    base = problem * n * m
+    c, allowed = read_costs(cost, mask, base, cells, inside)
+    low = tl.min(tl.where(allowed, c, float("inf")))
+    L = exponents_of(c, allowed, low, scale)
+    threshold = tl.full((), threshold, c.dtype)
 
     weights, count = L, iterations
     fits = tl.max(tl.where(L > float("-inf"), -L, 0.0)) <= LIMIT
     if fits:
-        c, allowed = _transposed(cost, mask, problem, one, n, m, N, M)
-        turned = exponents_of(c, allowed, low, scale)
-        weights, count, largest = _with_kernel(L, turned, p, q, iterations, threshold, STOPS)
+        weights, count, largest = _with_kernel(L, p, q, iterations, threshold, STOPS)
         fits = largest <= LARGEST
-    if not fits:
-        L, _ = _problem(cost, mask, problem, zero, n, m, scale, N, M)
+    if not fits:  # read again rather than kept: registers are scarce
+        c, allowed = read_costs(cost, mask, base, cells, inside)
+        L = exponents_of(c, allowed, low, scale)
         weights, count = _with_logarithms(L, p, q, iterations, threshold, STOPS)
 
-    p, q = _marginals(row, column, problem, zero, n, m, N, M)
     tile = weights * share_of(p, tl.sum(weights, 1))[:, None]
     rows, columns = tl.sum(tl.abs(tl.sum(tile, 1) - p)), tl.sum(tl.abs(tl.sum(tile, 0) - q))
     worst = tl.maximum(rows, columns)
     bad = ~(tl.abs(low) + rows + columns < float("inf"))
-    cells, inside = _cells(zero, n, m, N, M)
-    tl.store(plan + problem * n * m + cells, tl.where(bad, float("nan"), tile), mask=inside)
+    tl.store(plan + base + cells, tl.where(bad, float("nan"), tile), mask=inside)
     tl.store(taken + problem, tl.where(bad, 0, count).to(tl.int64))
     tl.store(error + problem, tl.where(bad, float("nan"), worst))
     tl.store(status + problem, bad.to(tl.int32))
@@ -67,46 +64,11 @@ def whole_problem(
 
 @triton.jit
 @no_type_check
-def _cells(first, n, m, N: tl.constexpr, M: tl.constexpr):
-    """Where the entries of a problem stand, and which of a tile's there are; ``first`` is 0."""
-    i, j = first + tl.arange(0, N), tl.arange(0, M)
-    return i[:, None] * m + j[None, :], (i < n)[:, None] & (j < m)[None, :]
-
-
-@triton.jit
-@no_type_check
-def _problem(cost, mask, problem, first, n, m, scale, N: tl.constexpr, M: tl.constexpr):
-    """``L`` and the lowest allowed cost."""
-    cells, inside = _cells(first, n, m, N, M)
-    c, allowed = read_costs(cost, mask, problem * n * m, cells, inside)
-    low = tl.min(tl.where(allowed, c, float("inf")))
-    return exponents_of(c, allowed, low, scale), low
-
-
-@triton.jit
-@no_type_check
-def _transposed(cost, mask, problem, one, n, m, N: tl.constexpr, M: tl.constexpr):
-    """Costs (m, n), and which pairs may carry mass."""
-    i, j = tl.arange(0, N), tl.arange(0, M)
-    cells, inside = i[None, :] * m + (j * one)[:, None], (i < n)[None, :] & (j < m)[:, None]
-    return read_costs(cost, mask, problem * n * m, cells, inside)
-
-
-@triton.jit
-@no_type_check
-def _marginals(row, column, problem, first, n, m, N: tl.constexpr, M: tl.constexpr):
-    i, j = first + tl.arange(0, N), first + tl.arange(0, M)
-    p = tl.load(row + problem * n + i, mask=i < n, other=0.0)
-    return p, tl.load(column + problem * m + j, mask=j < m, other=0.0)
-
-
-@triton.jit
-@no_type_check
-def _with_kernel(L, turned, p, q, iterations, threshold, STOPS: tl.constexpr):
-    """``K v`` at the end, the iterations, and the largest scaling on the way; ``turned`` is ``L`` transposed."""
-    K, K_turned = tl.exp2(L), tl.exp2(turned)
+def _with_kernel(L, p, q, iterations, threshold, STOPS: tl.constexpr):
+    """``K v`` at the end, the iterations, and the largest scaling on the way."""
+    K = tl.exp2(L)
     v = share_of(q, tl.sum(K * tl.exp2(start_of(p))[:, None], 0))
-    u = share_of(p, tl.sum(K_turned * v[:, None], 0))
+    u = share_of(p, tl.sum(K * v[None, :], 1))
     largest_u, largest_v = u, v
     it = 1
     going = it < iterations
@@ -119,7 +81,7 @@ def _with_kernel(L, turned, p, q, iterations, threshold, STOPS: tl.constexpr):
         else:
             v = share_of(q, sums)
             it += 1
-        u = share_of(p, tl.sum(K_turned * v[:, None], 0))
+        u = share_of(p, tl.sum(K * v[None, :], 1))
         largest_u, largest_v = tl.maximum(largest_u, u), tl.maximum(largest_v, v)
         going = going & (it < iterations)
     return K * v[None, :], it, tl.maximum(tl.max(largest_u), tl.max(largest_v))
