@@ -7,6 +7,7 @@ import pytest
 from test_architecture import FLOORS
 
 from bwot.experiments import experiment_of
+from bwot.experiments.plan import FOLDERS
 from bwot.paths import PROJECT
 from bwot.records import read_record
 from bwot.tables import summary_table
@@ -21,15 +22,19 @@ def test_the_first_example_runs():
     assert scope["weights"].shape == (64, 64) and scope["network"].weight.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    "dataset", sorted(path.stem for path in (PROJECT / "book" / "pages").glob("*.ipynb"))
-)
-def test_the_results_are_those_of_the_records(dataset):
-    folder = PROJECT / "book" / "results" / dataset
-    tuned = (folder / "tuned").is_dir()
-    paths = sorted((folder / "tuned" if tuned else folder).glob("*-seed*.json"))
-    records = [read_record(path) for path in paths]
-    losses = experiment_of(dataset).LOSSES
+CHAPTERS = [path.stem for path in (PROJECT / "book" / "pages").glob("*.ipynb")]
+RESULTS = [
+    path
+    for way in ("tuned", "full length")
+    for dataset in sorted(CHAPTERS)
+    if (path := PROJECT / "book" / "results" / dataset / FOLDERS[way]).is_dir()
+]
+
+
+@pytest.mark.parametrize("folder", RESULTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_results_are_those_of_the_records(folder):
+    records = [read_record(path) for path in sorted(folder.glob("*-seed*.json"))]
+    losses = experiment_of(folder.parent.name).LOSSES
     expected = summary_table([each for each in records if each.loss["name"] in losses])
     assert expected in README, f"put this table into README.md:\n{expected}"
 
