@@ -64,7 +64,7 @@ FLOORS = [
         "sharpness",
         "mesh_models",
     },
-    {"claims", "deviations"},
+    {"claims", "deviations", "longer"},
     {"front", "data_commands", "search_commands"},
     {"report"},
     {"__main__"},

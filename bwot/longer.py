@@ -1,0 +1,84 @@
+"""What stands beside a page's comparison: the same losses trained on, and other settings where the chosen ones diverged.
+
+Both are found where their records were put; what was not run is said.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas
+
+from bwot.comparison import by_seed, difference_of, losses_in, of_loss, summarise
+from bwot.experiments.plan import FOLDERS
+from bwot.findings import answer, difference_table, points_of
+from bwot.looks import TITLES
+from bwot.records import Record, find_records, read_record
+from bwot.tables import markdown, percent
+
+NEXT_BEST = "next-best"
+"""Folder of runs of a loss at the best point of its grid but one."""
+
+
+def full_length(records: Sequence[Record], results_dir: str | Path | None) -> list[Record]:
+    """The records of ``results_dir`` in which the losses of a page were trained at the preset ``full``; none without a folder."""
+    return _below(records, results_dir, FOLDERS["full length"])
+
+
+def _below(records, results_dir, folder):
+    if not (results_dir and records):
+        return []
+    paths = find_records(Path(results_dir) / records[0].dataset["name"] / folder)
+    return [read_record(path) for path in paths]
+
+
+def text(records: Sequence[Record], longer: Sequence[Record]) -> str:
+    """What became of the losses of a page in longer runs, as Markdown: in sentences, the scores on the way, the differences."""
+    if not longer:
+        return "The losses of this page were not trained on."
+    epochs = max(record.settings["epochs"] for record in records)
+    parts = [
+        answer("full length", longer),
+        _table(longer, epochs),
+        "The epoch of the highest mean is found on the test data: it shows when a loss was at its best, and is no score to compare.",
+        difference_table(longer, "bwot") if "bwot" in losses_in(longer) else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _table(longer, epochs):
+    """Test mAP of each loss where the page's runs end, at its highest and at the end."""
+    last, rows = max(record.settings["epochs"] for record in longer), {}
+    for loss in sorted(losses_in(longer), key=TITLES.get):
+        mine = of_loss(longer, loss)
+        means = {epoch: summarise(mine, "map", epoch) for epoch in range(1, last + 1)}
+        end = means[last]
+        top = max(means, key=lambda epoch: means[epoch].mean) if end.n else None
+        rows[TITLES[loss]] = {
+            f"epoch {epochs}": percent(means[epochs]),
+            "highest mean": f"{percent(means[top])}, epoch {top}" if top else "–",
+            f"epoch {last}": percent(end),
+            "seeds finished": f"{end.n} of {end.n + end.diverged}",
+        }
+    return markdown(pandas.DataFrame(rows).T, "test mAP, %")
+
+
+def next_best_text(records: Sequence[Record], results_dir: str | Path | None) -> str:
+    """Of each loss that diverged at its chosen point: how it does at the next best point of its grid, where that was run."""
+    others, lines = _below(records, results_dir, NEXT_BEST), []
+    for loss in losses_in(records):
+        chosen, mine = of_loss(records, loss), of_loss(others, loss)
+        lost = sum(each.status == "diverged" for each in chosen)
+        if not (lost and mine):
+            continue
+        point, end = mine[0].settings, summarise(mine, "map")
+        rate, margin = (f"{point[name]:g}" for name in ("learning_rate", "margin"))
+        found = difference_of(
+            "bwot", loss, *(by_seed(each, "map") for each in (of_loss(records, "bwot"), mine))
+        )
+        lines.append(
+            f"At its chosen point {TITLES[loss]} diverged with {lost} of {len(chosen)} seeds. At the next best point of its grid (rate {rate}, "
+            f"margin {margin}), {end.n} of {len(mine)} finished, with a mAP of "
+            f"{percent(end)} %; {TITLES['bwot']} minus it is {points_of(found)} points, p = {found.p:.2g} of this one comparison. The "
+            "rule of the tuning would not have chosen it."
+        )
+    return "\n\n".join(lines)
