@@ -1,14 +1,16 @@
 """Time of a training step and of an epoch, beside what they are measured against.
 
-`python benchmarks/training.py` prints two tables: a step with the batch-wise loss and with the all-pairs control over the
-same step with the pair-wise control, in alternating rounds; and an epoch of :func:`bwot.training.fit` over the bare forward,
-backward and optimiser steps on the same batches already in memory. Shapes are MNIST's, the values random: neither matters
-for time.
+`python benchmarks/training.py` prints, at the sizes of MNIST and CIFAR-10 with random images: a step with each loss over the
+same step with the pair-wise control, in alternating rounds; an epoch of :func:`bwot.training.fit` over the bare forward,
+backward and optimiser steps on the same batches already in memory; and how many times the steps of one process with two
+threads two processes with one thread each take in the same time, as the runs of a whole re-run stand side by side.
 """
 
 import statistics
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 
 import torch
 
@@ -18,17 +20,27 @@ from bwot.experiments import Images
 from bwot.training import Schedule, as_input, fit
 
 THREADS, ROUNDS, STEPS_A_ROUND = 2, 12, 10
-EPOCH_IMAGES, EPOCH_ROUNDS = 55_000 // 5, 3
+EPOCH_ROUNDS, SIDE_BY_SIDE = 3, 2
+SIZES = {"mnist": (55_000 // 5, (1, 28, 28)), "cifar10": (45_000 // 5, (3, 32, 32))}
+"""Images of a fifth of an epoch, and the shape of one."""
 
 
 def main() -> None:
-    torch.set_num_threads(THREADS)
+    for dataset in SIZES:
+        torch.set_num_threads(THREADS)
+        train = random_images(dataset)
+        print(f"\n{dataset}: LeNet-5, 64 + 64 images, {THREADS} threads, torch {torch.__version__}")
+        _compare_steps(train)
+        _compare_epochs(train)
+        _compare_throughput(dataset)
+
+
+def random_images(dataset: str) -> Split:
+    """As many and as large as those of a fifth of an epoch."""
+    count, shape = SIZES[dataset]
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (EPOCH_IMAGES, 1, 28, 28), dtype=torch.uint8, generator=generator)
-    train = Split(images, torch.randint(10, (EPOCH_IMAGES,), generator=generator))
-    print(f"LeNet-5, 64 + 64 images of 28×28, {THREADS} threads, torch {torch.__version__}")
-    _compare_steps(train)
-    _compare_epochs(train)
+    images = torch.randint(256, (count, *shape), dtype=torch.uint8, generator=generator)
+    return Split(images, torch.randint(10, (count,), generator=generator))
 
 
 class _Stepper:
@@ -36,7 +48,8 @@ class _Stepper:
 
     def __init__(self, loss: str, train: Split):
         settings = Images(loss=loss)
-        self.network, self.loss = settings.build_network((1, 28, 28)), settings.build_loss(10)
+        self.network = settings.build_network(tuple(train.images.shape[1:]))
+        self.loss = settings.build_loss(10)
         self.optimiser = torch.optim.SGD(self.network.parameters(), lr=1e-4, momentum=0.9)
         pairs = batch_pairs(len(train.labels), 128, seed=0, epoch=1).flatten(1)
         self.batches = [(as_input(train.images[index]), train.labels[index]) for index in pairs]
@@ -77,7 +90,7 @@ def _compare_epochs(train):
     settings = Images(loss="bwot")
     for _ in range(EPOCH_ROUNDS):
         seconds = bare.run(len(bare.batches)) * len(bare.batches)
-        network = settings.build_network((1, 28, 28))
+        network = settings.build_network(tuple(train.images.shape[1:]))
         schedule = Schedule(epochs=1, learning_rate=1e-4)
         history = fit(
             network,
@@ -91,6 +104,35 @@ def _compare_epochs(train):
     print(
         f"\nan epoch of fit over its {len(bare.batches)} bare steps: median {statistics.median(ratios):.3f}, target 1.15"
     )
+
+
+def _steps_of(dataset, threads, steps):
+    """In a process of its own: when its steps began and ended, with compiled code and memory warm."""
+    torch.set_num_threads(threads)
+    stepper = _Stepper("bwot", random_images(dataset))
+    stepper.run(3)
+    start = time.time()
+    for _ in range(steps // len(stepper.batches)):
+        stepper.run(len(stepper.batches))
+    return start, time.time()
+
+
+def _compare_throughput(dataset):
+    steps, ratios = 3 * (SIZES[dataset][0] // 128), []
+    for _ in range(EPOCH_ROUNDS):
+        alone = _seconds_of(dataset, 1, THREADS, steps)
+        beside = _seconds_of(dataset, SIDE_BY_SIDE, 1, steps)
+        ratios.append(SIDE_BY_SIDE * alone / beside)
+    print(
+        f"steps of {SIDE_BY_SIDE} processes with one thread over those of one with {THREADS}, in the same time: "
+        f"median {statistics.median(ratios):.2f}, target 1.2"
+    )
+
+
+def _seconds_of(dataset, processes, threads, steps):
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        spans = list(pool.map(_steps_of, *zip(*[(dataset, threads, steps)] * processes, strict=True)))  # fmt: skip
+    return max(end for _, end in spans) - min(start for start, _ in spans)
 
 
 if __name__ == "__main__":
