@@ -45,7 +45,7 @@ def test_ink_turns_light_in_the_dark(make_record):
 
 def tuned(chosen, **cells):
     """What tuning found at a rate of .01 and these margins: mAP of each, or None where it diverged."""
-    grid = [{"learning_rate": 0.01, "margin": float(name[1:]), "epochs": 1} for name in cells]
+    grid = [{"learning_rate": 0.01, "margin": float(name[1:]), "epochs": 3} for name in cells]
     for cell, value in zip(grid, cells.values(), strict=True):
         cell |= {"diverged": "epoch 1, step 2"} if value is None else {"map": value}
     return {"chosen": {"learning_rate": 0.01, "margin": chosen}, "grid": grid}
@@ -61,8 +61,16 @@ def test_a_tuning_grid_has_a_cross_where_training_diverged_and_a_frame_around_th
         [[0, 2]],
     ]
     assert chosen.get_markeredgecolor() == figures.WRONG != low.get_markeredgecolor()
-    assert [text.get_text() for text in figure.axes[0].texts] == ["20\n1 ep", "90\n1 ep"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["20", "90"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["2", "5", "12"]
+
+
+def test_points_that_were_trained_for_less_are_small_and_have_no_number():
+    found = tuned(5.0, m2=0.2, m5=0.9)
+    found["grid"][0]["epochs"] = 1
+    short, long = figures.tuning_grid({"bwot": found}).axes[0].lines
+    assert short.get_markersize() < long.get_markersize()
+    assert [text.get_text() for text in figures.tuning_grid({"bwot": found}).axes[0].texts] == ["90"]  # fmt: skip
 
 
 def test_the_panels_of_a_tuning_grid_share_one_scale_of_colours():
