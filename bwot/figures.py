@@ -31,6 +31,7 @@ _DARK = (
 )
 WIDTH = 6.2  # inches: on a phone of 390 pixels, 11 points are 8 pixels
 MOST_POINTS = 60  # of a curve
+EDGE = "#7f7f7f"  # tells dark squares from dark paper
 
 
 def theme() -> None:
@@ -74,21 +75,21 @@ def error_and_plan(
     error: Float[Tensor, "n m"],
     plan: Float[Tensor, "n m"],
     same: Bool[Tensor, "n m"],
-    titles: Sequence[str] = (),
 ) -> Figure:
     """Heat maps of pair errors ``G`` and of ``n m T`` (1: the weight of a uniform plan), positives framed."""
-    figure, axes = matplotlib.pyplot.subplots(1, 2, figsize=(WIDTH, 3.6), layout="compressed")
-    relative = plan * plan.numel()
-    for axis, values, title in zip(
-        axes, (error, relative), titles or ("pair error G", "weight n m T"), strict=True
-    ):
+    # places by hand: a computed layout takes longer than a slider may
+    figure = matplotlib.pyplot.figure(figsize=(WIDTH, 3.9), layout="none")
+    panels = ((0.1, error, "pair error G"), (0.57, plan * plan.numel(), "weight n m T"))
+    for left, values, title in panels:
+        axis = figure.add_axes((left, 0.28, 0.41, 0.65))
         picture = axis.imshow(
             values.numpy(), aspect="equal", interpolation="nearest", rasterized=True
         )
-        figure.colorbar(picture, ax=axis, location="bottom", shrink=0.85)
+        scale = figure.add_axes((left + 0.03, 0.08, 0.35, 0.03))
+        figure.colorbar(picture, scale, orientation="horizontal")
         axis.contour(same.float().numpy(), levels=[0.5], colors="white", linewidths=0.7)
-        axis.set(title=title, xlabel="batch B, by class", ylabel="batch A, by class")
-        axis.label_outer()
+        axis.set(title=title, xlabel="batch B, by class")
+    figure.axes[0].set_ylabel("batch A, by class")
     return figure
 
 
@@ -217,8 +218,8 @@ def _tuned_panel(axis, found, levels):
             "s",
             color=matplotlib.colormaps[HEAT](levels(cell["map"])),
             ms=side if whole else 0.5 * side,
-            mec=WRONG if chosen else "none",
-            mew=2.5,
+            mec=WRONG if chosen else EDGE,
+            mew=2.5 if chosen else 0.5,
         )
         if whole:
             colour = "white" if levels(cell["map"]) < 0.6 else "black"

@@ -185,8 +185,10 @@ def _ahead(values, epochs):
     ]
     if len(set(leaders)) < 2:
         return ""
-    ahead = zip(epochs[:-1], leaders[:-1], strict=True)
-    return f" Highest before: {', '.join(f'after epoch {epoch} {TITLES[loss]}' for epoch, loss in ahead)}."  # fmt: skip
+    ahead = {}
+    for epoch, loss in zip(epochs[:-1], leaders[:-1], strict=True):
+        ahead.setdefault(loss, []).append(epoch)
+    return f" Highest before: {'; '.join(f'{TITLES[loss]} {_after(when)}' for loss, when in ahead.items())}."
 
 
 def _spread(records, score):

@@ -1,14 +1,14 @@
 """Pictures: what they draw of records, and that their ink follows the reader's theme."""
 
+import matplotlib
 import pytest
+import torch
 
 from bwot import figures
 
 
 @pytest.fixture(autouse=True)
 def themed():
-    import matplotlib
-
     with matplotlib.rc_context():
         figures.theme()
         yield
@@ -84,3 +84,17 @@ def test_the_panels_of_a_tuning_grid_share_one_scale_of_colours():
     assert (
         sum(axis.axison for axis in figure.axes) == len(names) + 1
     )  # the bar; empty panels are off
+
+
+def test_words_are_large_enough_on_a_phone(make_record):
+    records = [make_record(loss, 0) for loss in ("bwot", "active", "softmax", "npair")]
+    weights = torch.rand(8, 8)
+    for figure in (
+        figures.convergence(records),
+        figures.weight_shares(records),
+        figures.tuning_grid({"bwot": tuned(5.0, m2=0.2, m5=0.9, m12=None)}),
+        figures.error_and_plan(weights, weights / weights.sum(), weights > 0.5),
+    ):
+        words = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+        shrunk = 342 / (72 * figure.get_figwidth())  # of the width of a column there, in pixels
+        assert min(text.get_fontsize() for text in words) * shrunk > 8, figure

@@ -27,7 +27,7 @@ def test_a_curve_is_told_at_its_beginning_its_middle_and_its_end(runs):
     text = told.curves(runs(bwot=(0.2, 0.3, 0.4, 0.5, 0.6), active=(0.3, 0.4, 0.45, 0.5, 0.5)), "map")  # fmt: skip
     assert text.startswith("Test mAP in percent after epochs 1, 3 and 5, the highest at the end first: "
                            "batch-wise OT 20.0, 40.0 and 60.0; active pairs 30.0, 45.0 and 50.0.")  # fmt: skip
-    assert "Highest before: after epoch 1 active pairs, after epoch 3 active pairs." in text
+    assert "Highest before: active pairs after epochs 1 and 3." in text
     assert "Seeds of one loss end at most 2.0 points apart" in text
 
 
