@@ -29,8 +29,8 @@ def convergence(records: Sequence[Record]) -> str:
     seeds = max(len(of_loss(records, loss)) for loss in losses_in(records))
     mean = f"means over {seeds} seeds with bands from the lowest to the highest"
     head = f"Two panels of curves over {counted(last, 'epoch')}, {mean if seeds > 1 else 'one seed a loss'}."
-    parts = (head, curves(records, "map"), _nearest(records), _authors(records), _lost(records))
-    return " ".join(filter(None, parts))
+    parts = (curves(records, "map"), _spread(records), _nearest(records), _authors(records), _lost(records))  # fmt: skip
+    return " ".join([head, *filter(None, parts)])
 
 
 def curves(records: Sequence[Record], score: str) -> str:
@@ -43,11 +43,15 @@ def curves(records: Sequence[Record], score: str) -> str:
     if not values:
         return f"No run finished: there is no curve of the test {SCORE_NAMES[score]}."
     ends = {loss: each[-1] for loss, each in values.items()}
-    shown = _telling(ends)
+    leaders = [
+        max(values, key=lambda loss, place=place: values[loss][place])
+        for place in range(len(epochs))
+    ]
+    shown = _telling(ends, *leaders)
     told = "; ".join(f"{TITLES[loss]} {listed(map(_percent, values[loss]))}" for loss in shown)
     return (
         f"Test {SCORE_NAMES[score]} in percent {_after(epochs)}, the highest at the end first: {told}."
-        f"{_rest(ends, shown)}{_ahead(values, epochs)}{_spread(records, score)}"
+        f"{_rest(ends, shown)}{_ahead(epochs, leaders)}"
     )
 
 
@@ -163,10 +167,10 @@ def _mean(records, loss, score, epoch):
     return summarise(of_loss(records, loss), score, epoch).mean
 
 
-def _telling(values):
-    """Losses to tell of, highest value first: of many the three highest, the lowest, the batch-wise loss and the plain mean."""
+def _telling(values, *leaders):
+    """Losses to tell of, highest value first: of many the three highest, the lowest, the batch-wise loss, the plain mean and ``leaders``."""
     ranked = sorted(values, key=values.get, reverse=True)
-    kept = {*ranked[:3], ranked[-1], "bwot", "allpairs"}
+    kept = {*ranked[:3], ranked[-1], "bwot", "allpairs", *leaders}
     return [loss for loss in ranked if len(ranked) <= MOST or loss in kept]
 
 
@@ -177,12 +181,8 @@ def _rest(values, shown):
     return f" The other {len(left)} have {_percent(min(left))} to {_percent(max(left))}."
 
 
-def _ahead(values, epochs):
+def _ahead(epochs, leaders):
     """Who led before, where that is not who leads at the end."""
-    leaders = [
-        max(values, key=lambda loss, place=place: values[loss][place])
-        for place in range(len(epochs))
-    ]
     if len(set(leaders)) < 2:
         return ""
     ahead = {}
@@ -191,17 +191,19 @@ def _ahead(values, epochs):
     return f" Highest before: {'; '.join(f'{TITLES[loss]} {_after(when)}' for loss, when in ahead.items())}."
 
 
-def _spread(records, score):
+def _spread(records):
     """How far the seeds of a loss lie apart at most, at the end."""
     spread = {}
-    for loss in _with(records, score):
+    for loss in _with(records, "map"):
         mine = [record for record in of_loss(records, loss) if record.status == "finished"]
-        ends = [record.history[-1][score] for record in mine]
+        ends = [record.history[-1]["map"] for record in mine]
         spread[loss] = max(ends) - min(ends)
-    widest = max(spread, key=spread.get)
-    if not spread[widest]:
+    widest = max(spread, key=spread.get, default=None)
+    if not widest or not spread[widest]:
         return ""
-    return f" Seeds of one loss end at most {_percent(spread[widest])} points apart ({TITLES[widest]})."
+    return (
+        f"Seeds of one loss end at most {_percent(spread[widest])} points apart ({TITLES[widest]})."
+    )
 
 
 def _nearest(records):

@@ -28,7 +28,6 @@ def test_a_curve_is_told_at_its_beginning_its_middle_and_its_end(runs):
     assert text.startswith("Test mAP in percent after epochs 1, 3 and 5, the highest at the end first: "
                            "batch-wise OT 20.0, 40.0 and 60.0; active pairs 30.0, 45.0 and 50.0.")  # fmt: skip
     assert "Highest before: active pairs after epochs 1 and 3." in text
-    assert "Seeds of one loss end at most 2.0 points apart" in text
 
 
 def test_who_leads_throughout_is_told_once(runs):
@@ -41,7 +40,7 @@ def test_who_leads_throughout_is_told_once(runs):
                       (10, "epochs 1, 5 and 10"), (50, "epochs 1, 25 and 50"), (200, "epochs 1, 14 and 200")],
 )  # fmt: skip
 def test_any_number_of_epochs_can_be_told(count, epochs, make_record):
-    text = told.curves([make_record("bwot", 0, (0.1, *[0.5] * count))], "map")
+    text = told.convergence([make_record("bwot", 0, (0.1, *[0.5] * count))])
     assert f"after {epochs}, the" in text and "apart" not in text  # one seed
 
 
@@ -50,6 +49,13 @@ def test_of_many_losses_those_that_matter_are_told_and_the_rest_counted(runs):
     text = told.curves(runs(**{loss: (0.9 - 0.1 * k,) for k, loss in enumerate(many)}), "map")
     assert "SupCon 90.0; lifted structure 80.0; N-pair 70.0; batch-wise OT 60.0; all-pairs mean 30.0; cross-entropy 10.0." in text  # fmt: skip
     assert "The other 3 have 20.0 to 50.0." in text
+
+
+def test_who_led_before_is_told_even_among_many(runs):
+    many = ("supcon", "lifted", "npair", "bwot", "allpairs", "pairwise", "cross-entropy")
+    values = {loss: (0.1, 0.9 - 0.1 * k) for k, loss in enumerate(many)}
+    text = told.curves(runs(**values, active=(0.5, 0.35)), "map")
+    assert "active pairs 50.0 and 35.0;" in text and "Highest before: active pairs after epoch 1." in text  # fmt: skip
 
 
 def test_six_losses_are_all_told(runs):
@@ -78,6 +84,7 @@ def test_seeds_are_counted_and_neighbours_told(runs, make_record):
     records = runs(bwot=(0.5, 0.6), active=(0.4, 0.5))
     text = told.convergence(records)
     assert text.startswith("Two panels of curves over 2 epochs, means over 2 seeds with bands")
+    assert "Seeds of one loss end at most 2.0 points apart (batch-wise OT)." in text
     assert "from 50.0 (active pairs) to 60.0 (batch-wise OT)" in text
     assert "2 epochs, one seed a loss." in told.convergence(records[::2])
 
