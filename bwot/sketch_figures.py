@@ -135,5 +135,5 @@ def _name_from_the_sides(axis, middles, classes, colours):
             axis.annotate(
                 classes[label], middles[label], (x, (place + 0.5) / len(names)), textcoords="axes fraction",
                 ha=side, va="center", fontsize=11,
-                arrowprops={"arrowstyle": "-", "color": colours[label], "lw": 1.2, "shrinkA": 0, "shrinkB": 3},
+                arrowprops={"arrowstyle": "-", "color": colours[label], "lw": 1.2, "shrinkA": 2, "shrinkB": 3, "relpos": (side == "right", 0.5)},
             )  # fmt: skip
