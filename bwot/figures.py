@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import seaborn
 from IPython.display import display
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -29,7 +29,9 @@ _DARK = (
     f'text[style*="{INK}"],g[style*="fill: {INK}"]{{fill:#e8e8e8!important;stroke:none!important}}'
     "}</style>"
 )
+WIDTH = 6.2  # inches: on a phone of 390 pixels, 11 points are 8 pixels
 MOST_POINTS = 60  # of a curve
+EDGE = "#7f7f7f"  # tells dark squares from dark paper
 
 
 def theme() -> None:
@@ -69,80 +71,37 @@ def svg(figure: Figure) -> str:
     return text[:inside] + _DARK + text[inside:]
 
 
-def samples(
-    images: UInt8[Tensor, "n c h w"],
-    labels: Int64[Tensor, " n"],
-    classes: Sequence[str],
-    each: int = 10,
-) -> Figure:
-    """The first ``each`` images of every class, a class a row."""
-    figure, axes = matplotlib.pyplot.subplots(
-        len(classes), each, figsize=(0.6 * each, 0.6 * len(classes))
-    )
-    for row, label in zip(axes, range(len(classes)), strict=True):
-        for axis, image in zip(row, images[labels == label], strict=False):
-            axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
-        row[0].set_ylabel(classes[label], rotation=0, ha="right", va="center")
-    _bare(axes)
-    return figure
-
-
 def error_and_plan(
     error: Float[Tensor, "n m"],
     plan: Float[Tensor, "n m"],
     same: Bool[Tensor, "n m"],
-    titles: Sequence[str] = (),
 ) -> Figure:
     """Heat maps of pair errors ``G`` and of ``n m T`` (1: the weight of a uniform plan), positives framed."""
-    figure, axes = matplotlib.pyplot.subplots(1, 2, figsize=(9, 4))
-    relative = plan * plan.numel()
-    for axis, values, title in zip(
-        axes, (error, relative), titles or ("pair error G", "weight n m T"), strict=True
-    ):
+    # places by hand: a computed layout takes longer than a slider may
+    figure = matplotlib.pyplot.figure(figsize=(WIDTH, 3.9), layout="none")
+    panels = ((0.1, error, "pair error G"), (0.57, plan * plan.numel(), "weight n m T"))
+    for left, values, title in panels:
+        axis = figure.add_axes((left, 0.28, 0.41, 0.65))
         picture = axis.imshow(
             values.numpy(), aspect="equal", interpolation="nearest", rasterized=True
         )
-        figure.colorbar(picture, ax=axis, shrink=0.85)
+        scale = figure.add_axes((left + 0.03, 0.08, 0.35, 0.03))
+        figure.colorbar(picture, scale, orientation="horizontal")
         axis.contour(same.float().numpy(), levels=[0.5], colors="white", linewidths=0.7)
-        axis.set(
-            title=title, xlabel="sample of batch B, by class", ylabel="sample of batch A, by class"
-        )
-    return figure
-
-
-def hardest_pairs(
-    first: UInt8[Tensor, "n c h w"],
-    second: UInt8[Tensor, "m c h w"],
-    plan: Float[Tensor, "n m"],
-    same: Bool[Tensor, "n m"],
-    count: int = 8,
-) -> Figure:
-    """The pairs of most weight, positives above and negatives below, each with its weight n m T."""
-    figure, axes = matplotlib.pyplot.subplots(4, count, figsize=(1.0 * count, 4.6))
-    relative = plan * plan.numel()
-    for rows, kind, mask in ((axes[:2], "positive", same), (axes[2:], "negative", ~same)):
-        ranked = (relative * mask).flatten().argsort(descending=True)[: min(count, int(mask.sum()))]
-        for column, pair in zip(rows.T, ranked.tolist(), strict=False):
-            i, j = divmod(pair, plan.shape[1])
-            column[0].imshow(_pixels(first[i]), cmap="gray", vmin=0, vmax=255, interpolation="none")
-            column[1].imshow(
-                _pixels(second[j]), cmap="gray", vmin=0, vmax=255, interpolation="none"
-            )
-            column[0].set_title(f"{relative[i, j]:.1f}", fontsize=10)
-        rows[0][0].set_ylabel(f"hardest\n{kind}s: A")
-        rows[1][0].set_ylabel("B")
-    _bare(axes)
+        axis.set(title=title, xlabel="batch B, by class")
+    figure.axes[0].set_ylabel("batch A, by class")
     return figure
 
 
 def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "nn")) -> Figure:
     """Test scores over epochs: mean of the finished seeds, band from the lowest to the highest, authors' points if any."""
-    figure, axes = matplotlib.pyplot.subplots(1, len(scores), figsize=(5.2 * len(scores), 4.2))
-    for axis, score in zip(np.atleast_1d(axes), scores, strict=True):
-        draw_curves(axis, records, score)
-    figure.legend(
-        *np.atleast_1d(axes)[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+    rows = -(-len(losses_in(records)) // 2)  # of the legend
+    figure, axes = matplotlib.pyplot.subplots(
+        len(scores), 1, figsize=(WIDTH, 2.9 * len(scores) + 0.3 * rows), squeeze=False
     )
+    for axis, score in zip(axes.flat, scores, strict=True):
+        draw_curves(axis, records, score)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -171,7 +130,7 @@ def _curve(axis, records, score, loss):
         places = np.unique(np.geomspace(1, len(epochs), MOST_POINTS).round().astype(int))
         epochs = [epochs[place - 1] for place in places]
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 3)))
         axis.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
         axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     values = [[at_epoch(record, score, epoch) for record in records] for epoch in epochs]
@@ -201,33 +160,34 @@ def weight_shares(records: Sequence[Record]) -> Figure:
     names = {
         "mass_on_positives": "weight on positives",
         "mass_on_active": "weight on pairs with error",
-        "gradient_ratio": "gradient norm / all-pairs mean's",
+        "gradient_ratio": "gradient / all-pairs mean's",
     }
-    figure, axes = matplotlib.pyplot.subplots(1, 3, figsize=(10.5, 3.6))
-    for axis, (score, title) in zip(axes, names.items(), strict=True):
+    figure, axes = matplotlib.pyplot.subplots(2, 2, figsize=(WIDTH, 5.8))
+    for axis, (score, title) in zip(axes.flat, names.items(), strict=False):
         for loss in losses_in(records):
             _curve(axis, of_loss(records, loss), score, loss)
         axis.set(xlabel="epoch", title=title)
         axis.set_ylim(bottom=0)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[1, 1].legend(*axes[0, 0].get_legend_handles_labels(), loc="center")
+    axes[1, 1].set_axis_off()
     return figure
 
 
 def tuning_grid(found: Mapping[str, dict]) -> Figure:
-    """Validation mAP over learning rate and margin, a loss a panel; a cross where training diverged, a ring: chosen.
+    """Validation mAP over learning rate and margin, a loss a panel; a cross where training diverged, a frame: chosen.
+
+    Large squares, with the mAP in percent, were trained for as long as any of their loss; small ones for less.
 
     Args:
         found: what :func:`bwot.tuning.tune` returned for each loss.
     """
-    columns = min(4, len(found))
+    columns = min(3, len(found))
     rows = -(-len(found) // columns)
     figure, axes = matplotlib.pyplot.subplots(
-        rows, columns, figsize=(0.6 + 2.7 * columns, 0.4 + 2.9 * rows), squeeze=False
+        rows, columns, figsize=(WIDTH, 1.0 + 2.4 * rows), squeeze=False
     )
-    cells = [cell for each in found.values() for cell in each["grid"]]
-    levels = matplotlib.colors.Normalize(
-        min(cell.get("map", 1.0) for cell in cells), max(cell.get("map", 0.0) for cell in cells)
-    )
+    reached = [cell["map"] for each in found.values() for cell in each["grid"] if "map" in cell]
+    levels = matplotlib.colors.Normalize(min(reached), max(reached))
     for axis, (loss, each) in zip(axes.flat, found.items(), strict=False):
         _tuned_panel(axis, each, levels)
         axis.set_title(TITLES[loss])
@@ -235,9 +195,8 @@ def tuning_grid(found: Mapping[str, dict]) -> Figure:
         axis.set_axis_off()
     figure.supxlabel("learning rate")
     figure.supylabel("margin")
-    figure.colorbar(
-        matplotlib.cm.ScalarMappable(levels, HEAT), ax=axes, label="validation mAP", shrink=0.8
-    )
+    scale = matplotlib.cm.ScalarMappable(levels, HEAT)
+    figure.colorbar(scale, ax=axes, label="validation mAP", location="top", aspect=40)
     return figure
 
 
@@ -245,57 +204,26 @@ def _tuned_panel(axis, found, levels):
     rates, margins = (
         sorted({cell[name] for cell in found["grid"]}) for name in ("learning_rate", "margin")
     )
+    longest = max(cell["epochs"] for cell in found["grid"])
+    side = min(17, 100 / max(len(rates), len(margins)))  # points
     for cell in found["grid"]:
         place = rates.index(cell["learning_rate"]), margins.index(cell["margin"])
-        chosen = all(cell[name] == value for name, value in found["chosen"].items())
         if "map" not in cell:
-            axis.plot(*place, "x", color=WRONG, ms=9, mew=2)
+            axis.plot(*place, "x", color=WRONG, ms=0.5 * side, mew=2)
             continue
-        colour = matplotlib.colormaps[HEAT](levels(cell["map"]))
+        chosen = all(cell[name] == value for name, value in found["chosen"].items())
+        whole = cell["epochs"] == longest
         axis.plot(
             *place,
             "s",
-            color=colour,
-            ms=min(22, 125 / len(rates)),
-            mec=WRONG if chosen else "none",
-            mew=3,
+            color=matplotlib.colormaps[HEAT](levels(cell["map"])),
+            ms=side if whole else 0.5 * side,
+            mec=WRONG if chosen else EDGE,
+            mew=2.5 if chosen else 0.5,
         )
-        dark = levels(cell["map"]) < 0.6
-        axis.annotate(f"{100 * cell['map']:.0f}\n{cell['epochs']} ep", place, ha="center", va="center", fontsize=min(7, 41 / len(rates)),
-                      color="white" if dark else "black")  # fmt: skip
-    axis.set_xticks(range(len(rates)), [f"{rate:.3g}" for rate in rates], fontsize=8, rotation=45)
-    axis.set_yticks(range(len(margins)), [f"{margin:g}" for margin in margins], fontsize=8)
+        if whole:
+            colour = "white" if levels(cell["map"]) < 0.6 else "black"
+            axis.annotate(f"{100 * cell['map']:.0f}", place, ha="center", va="center_baseline", fontsize=0.66 * side, color=colour)  # fmt: skip
+    axis.set_xticks(range(len(rates)), [f"{rate:.2g}" for rate in rates], rotation=90)
+    axis.set_yticks(range(len(margins)), [f"{margin:.3g}" for margin in margins])
     axis.set(xlim=(-0.6, len(rates) - 0.4), ylim=(-0.6, len(margins) - 0.4))
-
-
-def retrievals(
-    images: UInt8[Tensor, "n c h w"],
-    labels: Int64[Tensor, " n"],
-    queries: Sequence[int],
-    nearest: Int64[Tensor, "q k"],
-) -> Figure:
-    """Queries in the first column and what is nearest to each; a frame marks what is of another class."""
-    count = nearest.shape[1]
-    figure, axes = matplotlib.pyplot.subplots(
-        len(queries), count + 1, figsize=(0.75 * (count + 1), 0.78 * len(queries))
-    )
-    for row, query, found in zip(axes, queries, nearest.tolist(), strict=True):
-        for axis, item in zip(row, [query, *found], strict=True):
-            axis.imshow(_pixels(images[item]), cmap="gray", vmin=0, vmax=255, interpolation="none")
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set(
-                visible=bool(labels[item] != labels[query]), color=WRONG, linewidth=3
-            )
-    axes[0][0].set_title("query", fontsize=10)
-    return figure
-
-
-def _pixels(image):
-    return image[0].numpy() if image.shape[0] == 1 else image.permute(1, 2, 0).numpy()
-
-
-def _bare(axes):
-    for axis in np.ravel(axes):
-        axis.set(xticks=[], yticks=[])
-        for spine in axis.spines.values():
-            spine.set_visible(False)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import matplotlib.pyplot
 from matplotlib.figure import Figure
 
-from bwot import claims, findings, scoreboard
+from bwot import claims, findings, scoreboard, told
 from bwot.comparison import losses_in, of_loss, summarise
 from bwot.explorer import draw_points
 from bwot.figures import draw_curves
@@ -123,11 +123,11 @@ def convergence(everything: dict[str, Ways]) -> Picture | None:
         handles, names = axis.get_legend_handles_labels()
         entries |= dict(zip(names, handles, strict=True))
     figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, fontsize=8)
-    told = " ".join(_told(title, mine) for title, mine in shown.items())
+    words = " ".join(f"{title}. {told.curves(mine, 'map')}" for title, mine in shown.items())
     rings = ", unfilled: read off the authors' plot, at their settings" if any("authors" in name for name in entries) else ""  # fmt: skip
     return Picture(
         figure,
-        f"Curves of the test mAP over the epochs, a panel for each data set{rings}. {told}",
+        f"Curves of the test mAP over the epochs, a panel for each data set{rings}. {words}",
         f"Test mAP over the epochs: mean over the seeds that finished, band from lowest to highest{rings}.",
     )
 
@@ -145,17 +145,6 @@ def _with_curves(everything):
     return shown
 
 
-def _told(title, mine):
-    last = max(record.settings["epochs"] for record in mine)
-    ends = []
-    for loss in losses_in(mine):
-        first, end = (summarise(of_loss(mine, loss), "map", epoch) for epoch in (1, last))
-        ends.append(f"{TITLES[loss]} {100 * first.mean:.1f} and {100 * end.mean:.1f}")
-    return (
-        f"{title}, percent after the first and after the last of {last} epochs: {', '.join(ends)}."
-    )
-
-
 def _named(dataset: str, mine: Sequence[Record]) -> str:
     variant = scoreboard.variant_of(mine[0].dataset) if mine else None
     return scoreboard.ALL[dataset] + (f" ({variant})" if variant else "")
@@ -163,13 +152,13 @@ def _named(dataset: str, mine: Sequence[Record]) -> str:
 
 def outcomes(everything: dict[str, Ways]) -> str:
     """A paragraph for each data set and way that compares losses; one seed decides nothing and has none."""
-    told = []
+    said_of = []
     for dataset, ways in everything.items():
         for way, how in HOW.items():
             said = findings.answer(how, ways[way])
             if said and (seeds := summarise(of_loss(ways[way], "bwot"), "map").n) > 1:
-                told.append(f"**{_named(dataset, ways[way])}, {way}** (n = {seeds}). {said}{_lost(ways[way])}")  # fmt: skip
-    return "\n\n".join(told) or "No comparison has been run yet."
+                said_of.append(f"**{_named(dataset, ways[way])}, {way}** (n = {seeds}). {said}{_lost(ways[way])}")  # fmt: skip
+    return "\n\n".join(said_of) or "No comparison has been run yet."
 
 
 def _lost(mine):

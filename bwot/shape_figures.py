@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
+from bwot.figures import WIDTH
 from bwot.looks import COLOURS, HEAT, MARKERS, TITLES, WRONG
 
 RIGHT = "#0173b2"  # with WRONG at least 3:1 against a card and against both themes' paper
@@ -26,7 +27,6 @@ SHARES = LinearSegmentedColormap.from_list(
     "shares", colormaps[HEAT](np.linspace(0.25, 1, 64))
 )  # no shade as dark as the paper
 CARD = LinearSegmentedColormap.from_list("card", ["#101010", "#f2f2f2"])
-WIDTH = 6.2  # inches: on a phone of 390 pixels, 10 points are 9 pixels
 GAP, LINE = 0.06, 0.24  # between cards; for a line of text
 PIXELS = 96  # an inch of a card, at most: about what a screen shows
 MOST_POINTS = 100  # of a curve
@@ -75,8 +75,8 @@ def retrieval_gallery(
     block = 2 * (side + GAP) + 2 * GAP
     axis = sheet(block * len(queries) + LINE)
     top = axis.get_ylim()[1] - LINE
-    axis.text(0, top + GAP, "query", fontsize=10)
-    axis.text(2 * (side + GAP) + GAP, top + GAP, "found, nearest first", fontsize=10)
+    axis.text(0, top + GAP, "query", fontsize=11)
+    axis.text(2 * (side + GAP) + GAP, top + GAP, "found, nearest first", fontsize=11)
     for query, found, good in zip(queries, ranks.tolist(), right.tolist(), strict=True):
         card(axis, pictures[query], 0, top - 2 * side - GAP, 2 * side + GAP)
         for k, (item, is_right) in enumerate(zip(found, good, strict=True)):
@@ -105,27 +105,36 @@ def plan_with_shapes(
             its two weights, and a uniform plan leaves out the diagonal.
         count: how many pairs at most.
     """
-    weight = plan * plan.numel()
-    if others is None:
-        n, others = len(plan), pictures
-        weight = ((plan + plan.T) / 2 * (n * (n - 1))).triu(1)
-    heaviest = weight.flatten().argsort(descending=True, stable=True)[:count].tolist()
-    pairs = [divmod(place, plan.shape[1]) for place in heaviest if weight.flatten()[place] > 0]
+    pairs = heaviest(plan, others is None, count)
+    others = pictures if others is None else others
     columns = 4
     side = (WIDTH - 3 * GAP * (columns - 1)) / columns
     block = 2 * side + GAP + 2.6 * LINE
     axis = sheet(block * -(-len(pairs) // columns))
-    for k, (i, j) in enumerate(pairs):
+    for k, (i, j, weight) in enumerate(pairs):
         left, top = (k % columns) * (side + 3 * GAP), axis.get_ylim()[1] - (k // columns) * block
-        axis.text(left, top - 0.9 * LINE, f"weight {weight[i, j]:.1f}", fontsize=10)
+        axis.text(left, top - 0.9 * LINE, f"weight {weight:.1f}", fontsize=11)
         axis.text(
-            left, top - 1.75 * LINE, "one class" if same[i, j] else "two classes", fontsize=10
+            left, top - 1.75 * LINE, "one class" if same[i, j] else "two classes", fontsize=11
         )
         for row, picture in enumerate((pictures[i], others[j])):
             place = left, top - 2 * LINE - (row + 1) * side - row * GAP
             card(axis, picture, *place, side)
             _judge(axis, *place, side, bool(same[i, j]), glyph=False)
     return axis.figure
+
+
+def heaviest(
+    plan: Float[Tensor, "n m"], against_itself: bool, count: int = 8
+) -> list[tuple[int, int, float]]:
+    """Row, column and relative weight of the pairs that :func:`plan_with_shapes` shows, heaviest first."""
+    weight = plan * plan.numel()
+    if against_itself:
+        n = len(plan)
+        weight = ((plan + plan.T) / 2 * (n * (n - 1))).triu(1)
+    ranked = weight.flatten().argsort(descending=True, stable=True)[:count].tolist()
+    places = [divmod(place, plan.shape[1]) for place in ranked]
+    return [(i, j, weight[i, j].item()) for i, j in places if weight[i, j] > 0]
 
 
 def confusion_figure(matrix: Int64[Tensor, "c c"], classes: Sequence[str]) -> Figure:
@@ -138,14 +147,14 @@ def confusion_figure(matrix: Int64[Tensor, "c c"], classes: Sequence[str]) -> Fi
     shown = np.ma.masked_equal(shares.numpy(), 0)
     picture = axis.imshow(shown, vmin=0, vmax=1, cmap=SHARES, interpolation="nearest")
     places = range(len(classes))
-    axis.set_xticks(places, classes, rotation=90, fontsize=10 if not many else 8)
-    axis.set_yticks(places, classes, fontsize=10 if not many else 8)
+    axis.set_xticks(places, classes, rotation=90, fontsize=11 if not many else 8)
+    axis.set_yticks(places, classes, fontsize=11 if not many else 8)
     axis.set(xlabel="predicted class", ylabel="true class")
     axis.tick_params(length=0)
     if not many:
         for i, j in matrix.nonzero().tolist():
             colour = "white" if shares[i, j] < 0.25 else "black"
-            axis.text(j, i, int(matrix[i, j]), color=colour, ha="center", va="center", fontsize=10)
+            axis.text(j, i, int(matrix[i, j]), color=colour, ha="center", va="center", fontsize=11)
     figure.colorbar(picture, ax=axis, shrink=0.6, label="share of the true class")
     return figure
 

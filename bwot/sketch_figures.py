@@ -19,6 +19,7 @@ from bwot.published import LOGGED
 from bwot.shape_figures import GAP, LINE, WIDTH, card, retrieval_gallery, sheet
 
 COLUMNS = 4  # drawings, and as many views, of a class
+MOST_NAMES = 40  # beside a map, half of them on either side
 
 
 def sketch_sheet(
@@ -30,8 +31,8 @@ def sketch_sheet(
     axis = sheet(block * len(classes) + LINE)
     top = axis.get_ylim()[1] - LINE
     right = WIDTH - COLUMNS * (side + GAP) + GAP
-    axis.text(0, top + GAP, "drawings", fontsize=10)
-    axis.text(right, top + GAP, "models", fontsize=10)
+    axis.text(0, top + GAP, "drawings", fontsize=11)
+    axis.text(right, top + GAP, "models", fontsize=11)
     for name, (drawings, views) in classes.items():
         axis.text(0, top - 1.1 * LINE, name, fontsize=11)
         for left, pictures in ((0, drawings), (right, views)):
@@ -52,7 +53,7 @@ def rotation_sheet(turned: UInt8[np.ndarray, "r h w"]) -> Figure:
         place = column * (side + GAP), axis.get_ylim()[1] - row * block - side
         card(axis, picture, *place, side)
         angle = f"{360 * k / len(turned):g}°"
-        axis.text(place[0] + side / 2, place[1] - 0.75 * LINE, angle, fontsize=9, ha="center")
+        axis.text(place[0] + side / 2, place[1] - 0.75 * LINE, angle, fontsize=11, ha="center")
     return axis.figure
 
 
@@ -91,7 +92,9 @@ def modality_map(
     shape_labels: Int64[Tensor, " m"],
     classes: Sequence[str],
 ) -> Figure:
-    """Sketches (dots) and shapes (rings) in the plane, a panel a state, the class by colour and by its name in the middle of its shapes.
+    """Sketches (dots) and shapes (rings) in the plane, a panel a state; the class by colour, and its name at the end of a line to the middle of its shapes.
+
+    Names stand on both sides, by height, so that none covers another. Where they are too many, the classes with most shapes have one.
 
     Args:
         places: title of a panel, such as ``before``, to the points of the sketches and of the shapes.
@@ -99,17 +102,20 @@ def modality_map(
         shape_labels: classes of the shapes.
         classes: their names.
     """
-    figure = Figure((WIDTH, 0.92 * WIDTH * len(places) + 0.4))
+    figure = Figure((WIDTH, 4.9 * len(places) + 0.4))
     axes = figure.subplots(len(places), 1, squeeze=False)[:, 0]
     colours = color_palette("husl", len(classes))
+    counts = shape_labels.bincount(minlength=len(classes))
+    named = [k for k in counts.argsort(descending=True, stable=True).tolist() if counts[k]]
     for axis, (title, (sketches, shapes)) in zip(axes, places.items(), strict=True):
-        for label, name in enumerate(classes):
+        for label, colour in enumerate(colours):
             mine, theirs = shapes[shape_labels == label], sketches[sketch_labels == label]
-            axis.scatter(*theirs.T, s=7, color=colours[label], linewidths=0, alpha=0.7)
-            axis.scatter(*mine.T, s=42, facecolors="none", edgecolors=[colours[label]], linewidths=1.5)  # fmt: skip
-            if len(mine):
-                axis.annotate(name, mine.median(0).values.tolist(), fontsize=9, weight="bold", ha="center", va="center")  # fmt: skip
+            axis.scatter(*theirs.T, s=7, color=colour, linewidths=0, alpha=0.7)
+            axis.scatter(*mine.T, s=42, facecolors="none", edgecolors=[colour], linewidths=1.5)
+        middles = {k: shapes[shape_labels == k].median(0).values.tolist() for k in named[:MOST_NAMES]}  # fmt: skip
+        _name_from_the_sides(axis, middles, classes, colours)
         axis.set(title=title, xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
     grey = {"ls": "", "color": "#7f7f7f"}  # reads in both themes
     handles = [
         Line2D([], [], marker=".", ms=7, label="sketch", **grey),
@@ -117,3 +123,17 @@ def modality_map(
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
+
+
+def _name_from_the_sides(axis, middles, classes, colours):
+    """Half of the names left of a panel, half right of it, evenly spaced in the order of their heights."""
+    across = sorted(middles, key=lambda label: middles[label][0])
+    half = -(-len(across) // 2)
+    for names, x, side in ((across[:half], -0.02, "right"), (across[half:], 1.02, "left")):
+        names.sort(key=lambda label: middles[label][1])
+        for place, label in enumerate(names):
+            axis.annotate(
+                classes[label], middles[label], (x, (place + 0.5) / len(names)), textcoords="axes fraction",
+                ha=side, va="center", fontsize=11,
+                arrowprops={"arrowstyle": "-", "color": colours[label], "lw": 1.2, "shrinkA": 2, "shrinkB": 3, "relpos": (side == "right", 0.5)},
+            )  # fmt: skip

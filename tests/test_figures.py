@@ -1,14 +1,14 @@
 """Pictures: what they draw of records, and that their ink follows the reader's theme."""
 
+import matplotlib
 import pytest
+import torch
 
 from bwot import figures
 
 
 @pytest.fixture(autouse=True)
 def themed():
-    import matplotlib
-
     with matplotlib.rc_context():
         figures.theme()
         yield
@@ -45,7 +45,7 @@ def test_ink_turns_light_in_the_dark(make_record):
 
 def tuned(chosen, **cells):
     """What tuning found at a rate of .01 and these margins: mAP of each, or None where it diverged."""
-    grid = [{"learning_rate": 0.01, "margin": float(name[1:]), "epochs": 1} for name in cells]
+    grid = [{"learning_rate": 0.01, "margin": float(name[1:]), "epochs": 3} for name in cells]
     for cell, value in zip(grid, cells.values(), strict=True):
         cell |= {"diverged": "epoch 1, step 2"} if value is None else {"map": value}
     return {"chosen": {"learning_rate": 0.01, "margin": chosen}, "grid": grid}
@@ -61,8 +61,16 @@ def test_a_tuning_grid_has_a_cross_where_training_diverged_and_a_frame_around_th
         [[0, 2]],
     ]
     assert chosen.get_markeredgecolor() == figures.WRONG != low.get_markeredgecolor()
-    assert [text.get_text() for text in figure.axes[0].texts] == ["20\n1 ep", "90\n1 ep"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["20", "90"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["2", "5", "12"]
+
+
+def test_points_that_were_trained_for_less_are_small_and_have_no_number():
+    found = tuned(5.0, m2=0.2, m5=0.9)
+    found["grid"][0]["epochs"] = 1
+    short, long = figures.tuning_grid({"bwot": found}).axes[0].lines
+    assert short.get_markersize() < long.get_markersize()
+    assert [text.get_text() for text in figures.tuning_grid({"bwot": found}).axes[0].texts] == ["90"]  # fmt: skip
 
 
 def test_the_panels_of_a_tuning_grid_share_one_scale_of_colours():
@@ -76,3 +84,17 @@ def test_the_panels_of_a_tuning_grid_share_one_scale_of_colours():
     assert (
         sum(axis.axison for axis in figure.axes) == len(names) + 1
     )  # the bar; empty panels are off
+
+
+def test_words_are_large_enough_on_a_phone(make_record):
+    records = [make_record(loss, 0) for loss in ("bwot", "active", "softmax", "npair")]
+    weights = torch.rand(8, 8)
+    for figure in (
+        figures.convergence(records),
+        figures.weight_shares(records),
+        figures.tuning_grid({"bwot": tuned(5.0, m2=0.2, m5=0.9, m12=None)}),
+        figures.error_and_plan(weights, weights / weights.sum(), weights > 0.5),
+    ):
+        words = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+        shrunk = 342 / (72 * figure.get_figwidth())  # of the width of a column there, in pixels
+        assert min(text.get_fontsize() for text in words) * shrunk > 8, figure

@@ -6,7 +6,7 @@ import pytest
 import torch
 from matplotlib.patches import Circle, Rectangle
 
-from bwot import figures, shape_figures
+from bwot import figures, looks, shape_figures
 from bwot.shape_figures import RIGHT, WRONG
 
 
@@ -154,11 +154,26 @@ def luminance(colour):
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
-@pytest.mark.parametrize("paper", ["#ffffff", "#121212", shape_figures.CARD(1.0)])
+def contrast(colour, paper):
+    dark, light = sorted((luminance(colour), luminance(paper)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#14181e", shape_figures.CARD(1.0)])
 @pytest.mark.parametrize("frame", [RIGHT, WRONG])
 def test_frames_stand_out_against_both_themes_and_the_cards(frame, paper):
-    dark, light = sorted((luminance(frame), luminance(paper)))
-    assert (light + 0.05) / (dark + 0.05) >= 3
+    assert contrast(frame, paper) >= 3
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#14181e"])
+@pytest.mark.parametrize("loss", looks.COLOURS)
+def test_the_curve_of_every_loss_stands_out_against_both_themes(loss, paper):
+    assert contrast(looks.COLOURS[loss], paper) >= 3
+
+
+def test_losses_of_one_colour_differ_in_line_and_marker():
+    known = {(looks.COLOURS[loss], looks.LINES[loss]) for loss in looks.TITLES}
+    assert len(known) == len(set(looks.MARKERS.values())) == len(looks.TITLES)
 
 
 def test_large_pictures_are_averaged_down_and_small_ones_left_as_they_are():

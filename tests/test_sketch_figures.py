@@ -1,9 +1,12 @@
 """Pictures of sketches and shapes: what lies where, how right and wrong are marked, and what each mark stands for."""
 
+import itertools
+
 import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from bwot import figures, published, sketch_figures
 
@@ -90,8 +93,23 @@ def test_the_map_shows_both_modalities_of_every_class_in_every_state():
         points = np.concatenate([marks.get_offsets() for marks in axis.collections])
         expected = np.concatenate([sketches, shapes]) + shift
         assert np.allclose(np.sort(points[:, 0]), np.sort(expected[:, 0]))
-        assert [text.get_text() for text in axis.texts] == ["ant", "bee"]  # cat has no shape
+        assert {text.get_text() for text in axis.texts} == {"ant", "bee"}  # cat has no shape
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sketch", "shape"]
+
+
+def test_names_beside_the_map_do_not_meet_and_lead_to_their_shapes():
+    labels = torch.arange(50).repeat_interleave(torch.tensor([3] * 40 + [2] * 10))
+    shapes = torch.rand(len(labels), 2) * 1e-3  # all in one place
+    classes = [f"class {k}" for k in range(50)]
+    figure = sketch_figures.modality_map({"now": (shapes, shapes)}, labels, labels, classes)
+    FigureCanvasAgg(figure).draw()
+    named = figure.axes[0].texts
+    assert {text.get_text() for text in named} == set(classes[:40])  # those with most shapes
+    for text in named:
+        middle = shapes[labels == int(text.get_text().split()[1])].median(0).values
+        assert np.allclose(text.xy, middle)
+    words = [matplotlib.text.Text.get_window_extent(text) for text in named]
+    assert not any(one.overlaps(two) for one, two in itertools.combinations(words, 2))
 
 
 def test_the_authors_logs_are_drawn_point_by_point():
