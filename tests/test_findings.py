@@ -83,6 +83,15 @@ def test_the_headline_is_that_of_the_tuned_comparison(many):
     assert findings.HOW["common"] in findings.headline({"common": common})
 
 
+def test_the_headline_tells_of_longer_runs_too(many):
+    tuned, longer = many(bwot=0.8, allpairs=0.9), many(bwot=0.7, allpairs=0.6)
+    text = findings.headline({"tuned": tuned, "full length": longer})
+    first, second = text.split("\n\n")
+    assert "all-pairs mean ends highest" in first and "batch-wise OT ends highest" in second
+    assert findings.HOW["full length"] in second
+    assert findings.headline({"tuned": tuned, "full length": []}) == findings.headline({"tuned": tuned})  # fmt: skip
+
+
 def test_the_headline_claims_nothing_from_one_seed(make_record):
     records = [make_record("bwot", 0, (0.1, 0.9)), make_record("active", 0, (0.1, 0.2)), make_record("allpairs", 0, (0.1, 0.2))]  # fmt: skip
     text = findings.headline({"common": records})
