@@ -125,10 +125,11 @@ def _tune(options) -> int:
 
     settings = _settings(options)
     print(f"{settings.dataset} {settings.loss}: tuning", flush=True)
+    data = settings.load_data(options.data)
     found = tune(
-        settings, options.data, options.device, report=lambda line: print(line, flush=True)
+        settings, device=options.device, report=lambda line: print(line, flush=True), data=data
     )
-    write_tuning(found, settings, options.data, options.device, options.output)
+    write_tuning(found, settings, data.sha256, options.device, options.output)
     print("chosen:", "  ".join(f"{name} {value:g}" for name, value in found["chosen"].items()))
     return 0
 

@@ -241,7 +241,10 @@ def _scores(
             if own_position is not None:  # ranked last, then cut off
                 distances[np.arange(len(distances)), own_position[rows]] = np.inf
             shares = np.array_split(distances, threads), np.array_split(query_labels[rows], threads)
-            for part in pool.map(
+            each = (
+                map if threads == 1 else pool.map
+            )  # a new thread begins with no memory of its own
+            for part in each(
                 cpu_ranking.score_rows, *shares, repeat(gallery_labels), repeat(length)
             ):
                 per_query.append(part[0])

@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,11 +55,9 @@ def digits() -> ImageSet:
     training, 145 validation and 500 test images keeps the shares of the classes and never changes.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), its test part.
     """
-    from sklearn.datasets import load_digits
-
-    source = load_digits()
-    levels = source.images.astype(np.uint8)
-    labels = source.target.astype(np.int64)
+    table = np.loadtxt(_digits_file(), dtype=np.int64, delimiter=",")
+    levels = table[:, :-1].reshape(-1, 8, 8).astype(np.uint8)
+    labels = np.ascontiguousarray(table[:, -1])
     scaled = torch.from_numpy((levels * (255 / 16)).round().astype(np.uint8))
     return _standin(
         name="mnist",
@@ -67,6 +67,14 @@ def digits() -> ImageSet:
         images=scaled[:, None],
         labels=torch.from_numpy(labels),
     )
+
+
+def _digits_file():
+    """The file that ``load_digits`` reads; to import scikit-learn takes longer than a replay, which needs nothing else of it."""
+    package = find_spec("sklearn")
+    if package is None:
+        raise ModuleNotFoundError("the digits lie in scikit-learn.", name="sklearn")
+    return Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Training and embedding: plain loops, with a checkpoint after every epoch.
+"""Training and embedding: plain loops, with a checkpoint after an epoch.
 
 A run is a function of its settings alone: the order of an epoch's batches is drawn from (seed, epoch), so one that was
 killed goes on from its last checkpoint and ends with the same bits.
@@ -23,6 +23,8 @@ from bwot.gpu.replay import Replayed
 from bwot.progress import progress
 
 LOWEST_RATE = 1e-7  # authors' 3D code, adjust_learning_rate
+SECONDS_BETWEEN = 0.5
+"""From one checkpoint to the next, at least: of an epoch on cached features, a tenth of a second, writing one is a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,8 @@ def fit(
         schedule: how long and how fast.
         batches: from an epoch to the indices of the samples of its steps, for one batch or two, or for two of each kind.
         after_epoch: from the epoch (0: untrained) to what shall be kept in its row, such as scores.
-        checkpoint: where to keep the state after each epoch; training goes on from there if the file exists.
+        checkpoint: where to keep the state after the last epoch and after each before it, of those shorter than
+            :data:`SECONDS_BETWEEN` after some; training goes on from there if the file exists.
         report: takes each row when it is complete.
 
     Raises:
@@ -167,6 +170,7 @@ def fit(
         CheckpointError: for a checkpoint that cannot be read or is that of another network.
         OSError: where the checkpoint cannot be written.
     """
+    kept = time.perf_counter()
     trained = [*network.parameters(), *loss.parameters()]
     optimiser = torch.optim.SGD(
         [{"params": trained}],
@@ -197,8 +201,10 @@ def fit(
                 history.append(row | after_epoch(epoch))
             except NonFiniteError as error:  # the last step of the epoch was one too far
                 raise DivergedError(epoch, len(steps), history) from error
-            if checkpoint:
+            due = epoch == schedule.epochs or time.perf_counter() - kept >= SECONDS_BETWEEN
+            if checkpoint and due:
                 save_checkpoint(checkpoint, parts, history)
+                kept = time.perf_counter()
             report(history[-1])
     return history
 

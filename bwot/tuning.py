@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 
 from bwot import cross_retrieval, evaluation, provenance, training
+from bwot.data.images import ImageSet
+from bwot.data.sketches import SketchData
 from bwot.experiments import Experiment, Sketches
 from bwot.paths import runs_root
 from bwot.records import write_atomically
@@ -38,6 +40,7 @@ def tune(
     device: str = "cpu",
     report: Callable[[str], None] = lambda line: None,
     results_dir: str | Path | None = None,
+    data: ImageSet | SketchData | None = None,
 ) -> dict:
     """The rate and margin for a loss, with the grid that they were chosen from; points tried before are not tried again.
 
@@ -48,6 +51,7 @@ def tune(
         report: takes a line for each point that is done.
         results_dir: a folder of finished results, such as ``book/results``: ``<data set>/tuning/<loss>.json`` in it is
             returned if it has these settings and data.
+        data: those of the settings, where the caller has read them already.
 
     Returns:
         ``criterion``, ``seed``, ``chosen`` (``learning_rate``, ``margin``) and ``grid``, a list of points with the
@@ -61,7 +65,7 @@ def tune(
     if settings.as_published or settings.loss in settings.ZERO_LINES:
         what = "the published settings" if settings.as_published else settings.loss
         raise TuningError(f"{what}: there is no learning rate to tune.")
-    data = settings.load_data(data_dir)
+    data = settings.load_data(data_dir) if data is None else data
     if results_dir:
         path = Path(results_dir) / settings.dataset / "tuning" / f"{settings.loss}.json"
         if path.exists() and (found := read_tuning(path, settings, data.sha256)):
@@ -220,11 +224,11 @@ def _try(settings, epochs, data, device):
 
 
 def write_tuning(
-    found: dict, settings: Experiment, data_dir: str | Path | None, device: str, path: Path
+    found: dict, settings: Experiment, data_sha256: str, device: str, path: Path
 ) -> None:
     """Write what :func:`tune` returned, with the settings, data and machine that it belongs to."""
     content = {
-        "settings": asdict(_untuned(settings)), "sha256": settings.load_data(data_dir).sha256, **found,
+        "settings": asdict(_untuned(settings)), "sha256": data_sha256, **found,
         "provenance": provenance.commit() | provenance.software() | {
             "device": provenance.device_name(device), "precision": precision(settings, device), "threads": torch.get_num_threads()},
     }  # fmt: skip

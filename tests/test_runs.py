@@ -29,6 +29,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN", 0.0)  # short epochs are kept too
     monkeypatch.setenv("BWOT_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from bwot import standins
 from bwot.standins import SHAPES, colours, digits
 
 
@@ -38,6 +39,13 @@ def test_the_three_parts_together_are_the_source():
     expected = np.column_stack([source.images.reshape(-1, 64), source.target])
     found = np.column_stack([levels, labels])
     assert np.array_equal(expected[np.lexsort(expected.T)], found[np.lexsort(found.T)])
+
+
+def test_the_digits_name_the_package_that_they_lie_in_where_it_is_missing(monkeypatch):
+    monkeypatch.setattr(standins, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        digits.__wrapped__()
+    assert caught.value.name == "sklearn"
 
 
 def test_the_parts_keep_the_shares_of_the_classes():

@@ -36,6 +36,12 @@ class Killed(BaseException):
     """Stands for a signal: nothing in the package may catch it."""
 
 
+@pytest.fixture(autouse=True)
+def kept_at_once(monkeypatch):
+    """A checkpoint after every epoch, however short it is."""
+    monkeypatch.setattr(training, "SECONDS_BETWEEN", 0.0)
+
+
 @pytest.fixture(scope="module")
 def train():
     generator = torch.Generator().manual_seed(3)
@@ -116,6 +122,27 @@ def test_a_run_killed_within_an_epoch_repeats_that_epoch_alone(train, tmp_path):
     counting = CallCounting(-1, None)
     again, history = train_one(train, counting, checkpoint=path)
     assert counting.calls == 2 * STEPS  # epochs 2 and 3
+    assert without_seconds(history) == without_seconds(expected)
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_short_epochs_are_kept_together_and_the_last_one_always(train, tmp_path, monkeypatch):
+    whole, expected = train_one(train)
+    path, kept, clock = tmp_path / "checkpoint.pt", [], iter(range(100))
+    saved = training.save_checkpoint
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "SECONDS_BETWEEN", 5.0)  # the clock is looked at thrice an epoch
+        patched.setattr(training.time, "perf_counter", lambda: float(next(clock)))
+        patched.setattr(
+            training,
+            "save_checkpoint",
+            lambda *given: (kept.append(len(given[2]) - 1), saved(*given)),
+        )
+        with pytest.raises(Killed):
+            train_one(train, checkpoint=path, report=stop_after(2))
+        assert kept == [1] and len(checkpoints.load_checkpoint(path)["history"]) == 2
+        again, history = train_one(train, net=network(seed=9), checkpoint=path)
+        assert kept == [1, 3] and len(checkpoints.load_checkpoint(path)["history"]) == 4
     assert without_seconds(history) == without_seconds(expected)
     assert torch.equal(weights(again), weights(whole))
 

@@ -322,7 +322,7 @@ FOUND = {
 @pytest.fixture
 def written(few, tmp_path):
     path = tmp_path / "results" / "mnist" / "tuning" / "allpairs.json"
-    write_tuning(FOUND, replace(SETTINGS, learning_rate=0.3, margin=9.0), None, "cpu", path)
+    write_tuning(FOUND, replace(SETTINGS, learning_rate=0.3, margin=9.0), few.sha256, "cpu", path)
     return path
 
 
@@ -345,7 +345,7 @@ def test_the_tuning_of_other_settings_is_not_taken(few, written, given):
 
 def test_the_tuning_on_the_same_grid_serves_a_longer_training(few, tmp_path):
     short = replace(SETTINGS, preset="short")
-    write_tuning(FOUND, SETTINGS, None, "cpu", tmp_path / "t.json")
+    write_tuning(FOUND, SETTINGS, few.sha256, "cpu", tmp_path / "t.json")
     content = json.loads((tmp_path / "t.json").read_text())
     content["settings"]["preset"] = "short"
     (tmp_path / "t.json").write_text(json.dumps(content))

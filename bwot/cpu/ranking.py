@@ -45,14 +45,19 @@ def _ranked_relevance(
     keys |= np.arange(0, 2 * size, 2)
     keys |= relevant
     keys.sort(axis=1)
-    found, tied_pairs = (keys[:, :length] & 1).astype(bool), np.zeros(len(keys), np.int64)
+    found = (keys[:, :length] & 1).astype(bool)
     close = (keys[:, 1:length] ^ keys[:, : length - 1]).view(np.uint64) < 1 << tag_bits
-    for row in np.flatnonzero(close.any(axis=1) | (keys[:, 0] < 0)):
-        order = (keys[row] & ((1 << tag_bits) - 1)) >> 1
+    tags = (1 << tag_bits) - 1
+    rows, ranks = np.divmod(np.flatnonzero(close), max(1, length - 1))
+    nearer, farther = (
+        distances[rows, (keys[rows, each] & tags) >> 1] for each in (ranks, ranks + 1)
+    )
+    tied_pairs = np.bincount(rows[nearer == farther], minlength=len(keys))
+    unsure = keys[:, 0] < 0
+    unsure[rows[nearer > farther]] = True
+    for row in np.flatnonzero(unsure):
+        order = distances[row].argsort(kind="stable")
         ranked = distances[row, order]
-        if (ranked[1:] < ranked[:-1]).any():
-            order = distances[row].argsort(kind="stable")
-            ranked = distances[row, order]
         tied_pairs[row] = (ranked[1:length] == ranked[: length - 1]).sum()
         found[row] = relevant[row, order[:length]]
     return found, tied_pairs

@@ -31,11 +31,11 @@ def shaded(
     picture = np.full(size * size, WHITE, np.float32)
     first = 1 if adaptive else samples
     greys = _greys(tracer, frame, tracer.trace(frame, size, pixels, first))
-    picture[pixels] = greys.reshape(-1, first * first).mean(axis=1)
+    picture[pixels] = _means(greys, first)
     if adaptive and samples > 1:
         edges = _edges(picture.reshape(size, size), pixels)
         greys = _greys(tracer, frame, tracer.trace(frame, size, edges, samples))
-        picture[edges] = greys.reshape(-1, samples * samples).mean(axis=1)
+        picture[edges] = _means(greys, samples)
     return (picture + np.float32(0.5)).astype(np.uint8).reshape(size, size)
 
 
@@ -48,6 +48,11 @@ def shaded_layer(layer: Layer, samples: int) -> UInt8[np.ndarray, "size size"]:
 def light(frame: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, " 3"]:
     """The unit vector towards the light of a camera."""
     return (frame[2] + RISE * frame[1]) / math.hypot(1, RISE)
+
+
+def _means(greys, samples):
+    """Of the rays of each pixel; one ray's grey is its own, and NumPy takes long to say so."""
+    return greys if samples == 1 else greys.reshape(-1, samples * samples).mean(axis=1)
 
 
 def _greys(tracer: Tracer, frame, hits: Hits):

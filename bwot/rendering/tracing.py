@@ -83,6 +83,10 @@ def _touched(places, faces, size):
             marks[top * size + left] = marks[top * size + right] = True
             marks[bottom * size + left] = marks[bottom * size + right] = True
             continue
+        if _all_marked(
+            marks, size, left, right, top, bottom
+        ):  # by its neighbours, or by those behind it
+            continue
         one, two, three = _slope(x, y, p, q), _slope(p, q, s, t), _slope(s, t, x, y)
         for row in range(top, bottom + 1):
             upper, lower = np.float32(row) - slack, np.float32(row + 1) + slack
@@ -93,6 +97,16 @@ def _touched(places, faces, size):
             for pixel in range(row * size + left, row * size + right + 1):
                 marks[pixel] = True
     return marks
+
+
+@inlined
+@no_type_check
+def _all_marked(marks, size, left, right, top, bottom):
+    for row in range(top, bottom + 1):
+        for pixel in range(row * size + left, row * size + right + 1):
+            if not marks[pixel]:
+                return False
+    return True
 
 
 @inlined
