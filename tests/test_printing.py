@@ -65,3 +65,19 @@ def test_the_contents_name_the_page_of_every_chapter_and_the_title_its_authors(b
     assert shown == ["3", "2", ""]
     assert tab.locator("h1:first-child + .component-author").inner_text() == "By us"
     tab.close()
+
+
+def test_a_link_to_a_chapter_leads_to_the_page_of_its_title(browser, tmp_path):
+    """By the book's style sheet; the markup is that of the builder singlehtml."""
+    style = (PROJECT / "book/static/custom.css").read_text(encoding="utf-8")
+    page = tmp_path / "whole.html"
+    page.write_text(
+        f'<style>{style}</style><a href="#document-a">A</a><a href="#a">a</a><article class="bd-article"><section><h1>Book</h1>'
+        '<div class="toctree-wrapper"><span id="document-a"></span><section id="a"><h2>A</h2></section></div></section></article>',
+        encoding="utf-8",
+    )  # fmt: skip
+    tab = browser.new_page()
+    tab.goto(page.as_uri())
+    pages = printing.pages_of(tab.pdf(prefer_css_page_size=True))
+    tab.close()
+    assert pages["document-a"] == pages["a"] > 1
