@@ -17,8 +17,10 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 OBJECT = re.compile(rb"(\d+) 0 obj\s*<<\s*/Type /Page\b(?!s)")
+"""A page as Chromium's PDF writer leaves it, readable and in its order."""
 ANCHOR = re.compile(rb"/(\S*) \[(\d+) 0 R /XYZ ")
-"""A page and a named place on one, as Chromium's PDF writer leaves them: readable, pages in their order."""
+"""A named place on a page, with the number of the page's object."""
+# Script that takes what pages_of returns: numbers into the contents, the authors below the title.
 CONTENTS = """pages => {
   for (const link of document.querySelectorAll("#jb-print-toc a[href^='#']")) link.dataset.page = pages[link.hash.slice(1)] ?? "";
   document.querySelector("#jb-print-docs-body h1")?.after(...document.querySelectorAll("p.component-author"));
