@@ -69,14 +69,19 @@ def _corrected(quantities):
 def _emphasis(records):
     ratio = by_seed(of_loss(records, "bwot"), "gradient_ratio")
     longer = difference_of("bwot", "allpairs", ratio, dict.fromkeys(ratio, 1.0))
-    ours, uniform = (
-        by_seed(of_loss(records, loss), "mass_on_active") for loss in ("bwot", "allpairs")
-    )
-    share = difference_of("bwot", "allpairs", ours, uniform)
-    return _corrected([
-        Quantity("length of the gradient over that of uniform weights, minus 1", longer, 1.0),
-        Quantity("share of the weight on pairs with an error, minus the uniform one, points", share, decides=False),
-    ])  # fmt: skip
+    length = Quantity("length of the gradient over that of uniform weights, minus 1", longer, 1.0)
+    return _corrected([length, *_share(records)])
+
+
+def _share(records):
+    """Of the weight on pairs with an error; nothing where the margins differ, for those decide which pairs have one."""
+    both = [of_loss(records, loss) for loss in ("bwot", "allpairs")]
+    margins = {record.settings["margin"] for mine in both for record in mine}
+    if len(margins) != 1:
+        return []
+    ours, uniform = (by_seed(mine, "mass_on_active") for mine in both)
+    label = f"share of the weight on pairs with an error, minus the uniform one, points (both with margin {margins.pop():g})"
+    return [Quantity(label, difference_of("bwot", "allpairs", ours, uniform), decides=False)]
 
 
 def _ahead(records, epoch=None):
@@ -116,9 +121,10 @@ CLAIMS = (
     Claim(
         "hard", "Hard pairs are emphasised",
         "After the last epoch: how many times as long the gradient is as that of uniform weights on the same network and batches, "
-        "minus one. Beside it the share of the plan's weight on pairs that have an error, minus the share that uniform weights put "
-        "there (all-pairs mean, same seed)",
-        "The shares belong to two networks, each trained with its own loss. A longer gradient says that weight went to pairs which "
+        "minus one. Beside it, where both were trained with one margin, the share of the plan's weight on pairs that have an error, minus "
+        "the share that uniform weights put there (all-pairs mean, same seed)",
+        "The margin decides which pairs have an error: where each loss was tuned to a margin of its own, the shares are no one "
+        "quantity, and there is no such row. They belong to two networks, each trained with its own loss. A longer gradient says that weight went to pairs which "
         "pull more, or cancel less; it does not say which, nor that this helps",
         _emphasis,
     ),
@@ -133,7 +139,7 @@ CLAIMS = (
     Claim(
         "higher", "Scores end higher than pair-wise",
         "The test mAP after the last epoch, minus that of the pair-wise loss; beside it the same against the mean over all pairs",
-        "On images no curve is flat after so few epochs, so this is not the score that each loss would end with",
+        "The curves of ten epochs on images are not flat yet, so theirs is not the score that each loss would end with",
         _ahead,
     ),
     Claim(

@@ -177,7 +177,7 @@ def _weighting(records, last):
     lines = [
         f"- The plan put {percent(share)} % of its weight on pairs with an error after epoch {last}"
     ]
-    if summarise(plain, "mass_on_active", last).n:
+    if summarise(plain, "mass_on_active", last).n and _one("margin", ours + plain):
         lines[0] += (
             f"; the uniform weights of the network trained with the all-pairs mean put {percent(summarise(plain, 'mass_on_active', last))} % there"
         )
@@ -186,15 +186,16 @@ def _weighting(records, last):
         f"- Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches"
         + (
             ", so at one learning rate the losses do not take steps of one size."
-            if _one_rate(records)
+            if _one("learning_rate", records)
             else "."
         )
     )
     return lines
 
 
-def _one_rate(records):
-    return len({record.settings["learning_rate"] for record in records}) == 1
+def _one(name, records):
+    """Is a setting the same in all of them? With other margins other pairs have an error."""
+    return len({record.settings[name] for record in records}) == 1
 
 
 def side_text(records: Sequence[Record], results_dir: Path) -> str:

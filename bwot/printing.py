@@ -1,7 +1,8 @@
 """The book on paper: all of it as one PDF.
 
 Jupyter Book writes the whole book as one page (its builder ``singlehtml``); Chromium prints that page, with the rules for
-paper of the book's style sheet, and with the headings as the outline.
+paper of the book's style sheet, and with the headings as the outline. It is printed twice: no style sheet can tell the table of
+contents the page that a chapter begins on, and the first print can.
 """
 
 import re
@@ -15,6 +16,15 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+OBJECT = re.compile(rb"(\d+) 0 obj\s*<<\s*/Type /Page\b(?!s)")
+"""A page as Chromium's PDF writer leaves it, readable and in its order."""
+ANCHOR = re.compile(rb"/(\S*) \[(\d+) 0 R /XYZ ")
+"""A named place on a page, with the number of the page's object."""
+# Script that takes what pages_of returns: numbers into the contents, the authors below the title.
+CONTENTS = """pages => {
+  for (const link of document.querySelectorAll("#jb-print-toc a[href^='#']")) link.dataset.page = pages[link.hash.slice(1)] ?? "";
+  document.querySelector("#jb-print-docs-body h1")?.after(...document.querySelectorAll("p.component-author"));
+}"""
 WAIT = 600_000  # milliseconds, of a busy machine; an idle one takes half a minute
 
 
@@ -54,6 +64,16 @@ def one_page(folder: Path) -> Path:
     return page
 
 
+def pages_of(printed: bytes) -> dict[str, int]:
+    """Anchor to the page that it stands on, counted from 1, of what Chromium printed."""
+    order = {number: place for place, number in enumerate(OBJECT.findall(printed), 1)}
+    return {
+        re.sub(rb"#([0-9A-F]{2})", lambda code: bytes.fromhex(code[1].decode()), name).decode(errors="replace"): order[number]
+        for name, number in ANCHOR.findall(printed)
+        if number in order
+    }  # fmt: skip
+
+
 def print_book(folder: Path, output: Path) -> None:
     """Print what ``singlehtml`` left in ``folder`` to ``output``; nothing is fetched.
 
@@ -72,6 +92,9 @@ def print_book(folder: Path, output: Path) -> None:
         tab.set_default_timeout(WAIT)
         tab.goto(page.resolve().as_uri(), wait_until="load")
         tab.evaluate("async () => { await window.MathJax?.startup?.promise }")
+        tab.evaluate(CONTENTS, {})
+        printed = tab.pdf(prefer_css_page_size=True)
+        tab.evaluate(CONTENTS, pages_of(printed))
         printed = tab.pdf(prefer_css_page_size=True, outline=True, tagged=True)
         chromium.close()
     write_atomically(output, printed)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from bwot import claims, deviations, front, sharpness
 from bwot.front import RESULTS
 from bwot.records import RecordError, find_records, read_record, validate
@@ -144,8 +146,12 @@ def missing_records(root: Path) -> list[str]:
 
 
 def stale_records(root: Path) -> list[str]:
-    """Every record that is stale, by settings, data, schema or replay, after the pages that show it."""
-    found = []
+    """Every record that is stale, by settings, data, schema or replay, after the pages that show it.
+
+    Replayed with one thread, whatever the machine has: several add in another order, and small networks soon tell.
+    """
+    found, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
     for path in find_records(root / RESULTS):
         try:
             record = read_record(path)
@@ -157,6 +163,7 @@ def stale_records(root: Path) -> list[str]:
             folder, loss = path.parent.relative_to(root / RESULTS), path.name.rpartition("-seed")[0]
             pages = ", ".join(pages_of(root, folder, loss))
             found.append(f"{pages}: {path.relative_to(root)} is stale: {reason}")
+    torch.set_num_threads(threads)
     return found
 
 

@@ -398,6 +398,33 @@ def test_a_page_opens_without_network_error_or_sideways_scroll(site, visit, name
     assert violations(tab) == []
 
 
+@pytest.mark.parametrize("name", ["genindex.html", "py-modindex.html", "search.html", "_modules/bwot/experiments/sketches.html"])  # fmt: skip
+def test_a_page_that_sphinx_makes_reads_as_well_as_ours(site, visit, name):
+    tab, requests, errors, _ = visit(name, "?q=Sinkhorn" * (name == "search.html"))
+    if name == "search.html":
+        tab.wait_for_function("document.querySelectorAll('#search-results li').length >= 3")
+        excerpts = tab.locator("#search-results p.context")
+        assert excerpts.count() == 0  # for those it would fetch pages
+        assert re.findall(r"[<{`\\$]|&\w+;", tab.locator("#search-results").inner_text()) == []
+    assert (requests, errors) == ([], [])
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"
+    assert violations(tab) == []
+
+
+def test_nothing_scrolls_sideways_on_the_smallest_phone_or_enlarged_to_four_times(site, browser):
+    tab = browser.new_page(viewport={"width": 320, "height": 568})
+    tab.set_default_timeout(120_000)
+    wide = []
+    for name in ALL:
+        if name in PAGES or name in ("genindex.html", "py-modindex.html", "search.html"):
+            tab.goto((SITE / name).as_uri(), wait_until="load")
+            tab.evaluate(TYPESET)
+            if tab.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                wide.append(name)
+    tab.close()
+    assert wide == []
+
+
 FRONT = (".front table", "#first-weighting", "#first-convergence", ".doors")
 
 

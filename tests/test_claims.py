@@ -147,6 +147,29 @@ def test_emphasis_is_the_gradient_against_uniform_weights(make_record, everythin
     assert finding.verdict == "supported"
 
 
+def shares(make_record, **margins):
+    """Three seeds of both losses with a share each, and a margin each."""
+    for loss, share in (("bwot", 0.9), ("allpairs", 0.2)):
+        for seed in range(3):
+            record = make_record(loss, seed)
+            record.history[-1]["mass_on_active"] = share + 0.01 * seed * (1 + (loss == "bwot"))
+            yield replace(record, settings=record.settings | {"margin": margins[loss]})
+
+
+def test_the_share_on_pairs_with_an_error_is_one_quantity_where_the_margin_is_one(make_record, everything):  # fmt: skip
+    everything["mnist"] |= {
+        "tuned": list(shares(make_record, bwot=0.8, allpairs=12.5)),
+        "common rate": list(shares(make_record, bwot=5.0, allpairs=5.0)),
+    }
+    tuned, common = claims.findings(by_name("hard"), everything)
+    assert [each.label[:6] for each in tuned.quantities] == ["length"]
+    share = common.quantities[1]
+    assert "both with margin 5)" in share.label and not share.decides
+    assert share.difference.mean == pytest.approx(0.71) and share.difference.n == 3
+    lines = [line for line in claims.details(everything).splitlines() if "share of the weight" in line]  # fmt: skip
+    assert len(lines) == 1 and "| MNIST, common rate |" in lines[0]
+
+
 def test_learning_together_is_measured_from_the_untrained_network_of_the_same_seed(losses, everything):  # fmt: skip
     everything["mnist"]["common rate"] = losses(bwot=0.7)
     (finding,) = claims.findings(by_name("together"), everything)

@@ -267,6 +267,25 @@ def test_scores_count_neighbours_and_triples_in_wrong_order(calculator):
         assert found["wrongOrder"] == pytest.approx(sum(triples) / len(triples))
 
 
+def test_points_on_one_spot_score_no_better_than_chance(calculator):
+    (found,) = calculator("scores", [[[[0.3, -0.2]] * 6, [0, 1] * 3]])
+    assert found == {"neighbours": 0, "wrongOrder": 0.5}
+
+
+@INFEASIBLE
+@pytest.mark.parametrize("iterations", [1, 3, 50])
+def test_two_plans_are_off_by_as_much_as_the_worse_of_them(calculator, iterations):
+    batch = play.play_batch()
+    settings = play.Settings(weights="bwot-balanced", gamma=1.0, lam=50.0, iterations=iterations)
+    (found,) = calculator("evaluate", [[batch.points.tolist(), batch.labels.tolist(), vars(settings)]])  # fmt: skip
+    reading = play.read(batch, settings)
+    cost = torch.exp(-settings.gamma * reading.error)
+    others = ~torch.eye(12, dtype=torch.bool)
+    off = [sinkhorn(cost, settings.lam, iterations, mask=kind & others).marginal_error.item()
+           for kind in (reading.same, ~reading.same)]  # fmt: skip
+    assert found["marginalError"] == pytest.approx(max(off), abs=1e-6) and max(off) > 1e-4
+
+
 def test_a_batch_of_24_is_computed_within_a_frame(calculator, browser):
     draw = torch.Generator().manual_seed(0)
     points = torch.randn(24, 2, generator=draw).tolist()
@@ -309,6 +328,15 @@ def test_the_numbers_below_the_settings_are_those_of_the_plan(visit):
     assert shown["positive"] == f"{100 * share[reading.same].sum():.1f}%"
     assert shown["ten"] == f"{100 * share.flatten().topk(10).values.sum():.1f}%"
     assert shown["off"] == "0.0%"
+
+
+@pytest.mark.parametrize("weights", get_args(play.Weights))
+def test_weights_without_marginals_show_no_error_of_any(visit, weights):
+    tab = visit()
+    tab.locator("#ex-weights").select_option(weights)
+    current(tab)
+    said = r"0\.\d%" if weights.startswith("bwot") else "no marginals to meet"
+    assert re.fullmatch(said, tab.locator("#ex-off").inner_text())
 
 
 def test_the_table_has_the_ten_heaviest_pairs(visit):
@@ -396,6 +424,61 @@ def test_the_points_are_one_stop_of_the_tab_key_with_a_ring(visit):
     assert tab.evaluate("document.activeElement.id") == "ex-weights"
 
 
+def chosen_cell(tab):
+    """Name of the cell that the keys are on, the line that is lit in the batch, and what is said."""
+    cell = tab.evaluate("document.getElementById(document.querySelector('#ex-heat').getAttribute('aria-activedescendant'))?.ariaLabel ?? null")  # fmt: skip
+    return cell, tab.locator("#ex-plot .ex-line.lit").count(), tab.locator("[aria-selected]").count()  # fmt: skip
+
+
+def test_the_heat_map_is_one_stop_whose_cells_are_reached_by_arrows(visit):
+    tab = visit()
+    tab.locator("#ex-forces").focus()
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "ex-heat"
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
+    assert chosen_cell(tab) == (None, 0, 0)
+    reading = play.read(*in_python(current(tab)))
+    i, j = divmod(play.shares(reading).argmax().item(), 12)
+    names = play.play_batch().names
+    tab.keyboard.press("ArrowDown")
+    assert chosen_cell(tab) == (f"{names[i]} with {names[j]}", 1, 1)  # begins at the heaviest
+    walk = (("Control+Home", "circle 1 with circle 2"), ("ArrowLeft", "circle 1 with circle 2"), ("ArrowUp", "circle 1 with circle 2"),
+            ("ArrowDown", "circle 3 with circle 2"), ("ArrowLeft", "circle 3 with circle 1"), ("ArrowRight", "circle 3 with circle 2"),
+            ("ArrowRight", "circle 3 with circle 4"), ("End", "circle 3 with triangle 12"), ("ArrowRight", "circle 3 with triangle 12"),
+            ("Home", "circle 3 with circle 1"), ("Control+End", "triangle 12 with triangle 11"))  # fmt: skip
+    for key, cell in walk:
+        tab.keyboard.press(key)
+        assert chosen_cell(tab) == (cell, 1, 1)
+    tab.wait_for_function("document.querySelector('#ex-live').textContent.startsWith('triangle 12 with triangle 11: positive, error ')")  # fmt: skip
+    assert tab.locator("#ex-pair").inner_text() == tab.locator("#ex-live").text_content()
+    tab.keyboard.press("Escape")
+    assert chosen_cell(tab) == (None, 0, 0)
+    tab.wait_for_function("document.querySelector('#ex-live').textContent === 'No pair is chosen.'")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.localName") == "summary"
+
+
+def test_a_click_keeps_a_pair_until_the_next_and_a_pointer_reads_others_meanwhile(visit):
+    tab = visit()
+    tab.locator("#ex-heat").scroll_into_view_if_needed()
+    kept, other = (tab.locator(f"#ex-cell-{place}") for place in ("2-7", "9-4"))
+    kept.click()
+    assert chosen_cell(tab) == ("circle 3 with triangle 8", 1, 1)
+    other.hover()
+    assert tab.locator("#ex-pair").inner_text().startswith("triangle 10 with circle 5")
+    tab.mouse.move(2, 2)
+    assert tab.locator("#ex-pair").inner_text().startswith("circle 3 with triangle 8")
+    tab.locator('[data-preset="images"]').click()  # the pair stays, and what is said of it follows
+    current(tab)
+    assert chosen_cell(tab) == ("circle 3 with triangle 8", 1, 1)
+    assert "weight 1 times the uniform one" in tab.locator("#ex-pair").inner_text()
+    kept.click()
+    assert chosen_cell(tab)[0] is None
+    other.click()
+    tab.locator("#ex-reset").click()
+    assert chosen_cell(tab)[0] is None and current(tab)["loss"] > 0
+
+
 def test_sliders_move_by_keys_and_say_their_value(visit):
     tab = visit()
     slider = tab.locator("#ex-lam")
@@ -435,6 +518,30 @@ def test_points_on_top_of_each_other_give_finite_numbers(visit):
     assert current(tab)["loss"] > 0
     tab.locator("#ex-ten-steps").click()
     assert "NaN" not in tab.locator("main").first.inner_html()
+    assert "no point moves" in tab.locator("#ex-count").inner_text()
+    assert all(
+        "0 of 12" in score and "50%" in score
+        for score in tab.locator(".ex-score").all_inner_texts()
+    )
+
+
+def test_of_points_on_one_spot_the_one_on_top_is_dragged_away(visit):
+    tab = visit()
+    tab.evaluate("bwot.explorer.set({}, bwot.explorer.current().points.map(() => [0, 0]))")
+    current(tab)
+    drag(tab, "triangle 12", 100, 0)  # the last that is drawn
+    points = current(tab)["points"]
+    assert [i for i, (x, y) in enumerate(points) if (x, y) != (0, 0)] == [index("triangle 12")]
+
+
+@pytest.mark.parametrize("weights", ["active", "softmax"])
+def test_a_batch_that_leaves_no_error_has_no_heaviest_pair_where_none_is_weighed(visit, weights):
+    tab = visit()
+    points = [[-1.0 if label == 0 else 1.0, 0.0] for label in play.play_batch().labels.tolist()]
+    tab.evaluate("([weights, points]) => bwot.explorer.set({weights}, points)", [weights, points])
+    assert current(tab)["loss"] == 0
+    said = tab.locator("#ex-heat").get_attribute("aria-label")
+    assert ("No pair has any weight." in said) == (weights == "active")
 
 
 def test_reset_brings_everything_back(visit):
@@ -612,6 +719,23 @@ def test_a_moved_point_stops_and_restarts_the_play(visit):
     assert (now["count"], now["playing"]) == (0, False)
 
 
+def test_many_rapid_clicks_and_a_page_that_changes_its_width_leave_one_play(visit):
+    tab = visit()
+    for _ in range(9):
+        tab.locator("#ex-play").click(delay=0)
+    assert steps(tab)["playing"]
+    for width in (390, 1000, 320, 1200):
+        tab.set_viewport_size({"width": width, "height": 700})
+        tab.wait_for_timeout(60)
+    count = steps(tab)["count"]
+    tab.wait_for_function(f"bwot.explorer.steps().count > {count + 2}")
+    tab.evaluate("for (let k = 0; k < 40; k++) document.querySelector('#ex-play').click()")
+    tab.locator("#ex-play").click()
+    count = steps(tab)["count"]
+    tab.wait_for_timeout(400)
+    assert not steps(tab)["playing"] and steps(tab)["count"] == count
+
+
 def test_less_motion_makes_play_a_single_step(visit):
     tab = visit(reduced_motion="reduce")
     for count in (1, 2):
@@ -633,8 +757,9 @@ def test_steps_that_are_too_long_are_said_to_diverge(visit):
 # ------------------------------------------------------------------------------------------------ everybody
 
 
-def test_a_phone_has_no_sideways_scroll_and_large_targets(visit):
-    tab = visit(width=390)
+@pytest.mark.parametrize("width", [390, 320])  # 320: also a desk's page enlarged to four times
+def test_a_phone_has_no_sideways_scroll_and_large_targets(visit, width):
+    tab = visit(width=width)
     tab.locator("#ex-form").select_option("shapes")
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     small = """() => [...document.querySelectorAll('.ex :is(button, select, input[type=range], label:has(input), summary), .ex-touch')]
@@ -681,6 +806,54 @@ def test_a_finger_drags_a_point_and_scrolls_the_page_beside_it(visit):
     assert current(tab)["points"] == now
 
 
+def test_of_two_fingers_the_first_drags_until_it_is_lifted(visit):
+    tab = visit(width=700, has_touch=True, is_mobile=True)
+    tab.evaluate("document.querySelector('#ex-plot').scrollIntoView({block: 'center'})")
+    before, session = current(tab)["points"], tab.context.new_cdp_session(tab)
+    boxes = [
+        tab.locator(f"{mark(name)} .ex-mark").bounding_box() for name in ("circle 5", "triangle 8")
+    ]
+    (x, y), (a, b) = ((box["x"] + 8, box["y"] + 9) for box in boxes)
+    one, two = ({"x": x, "y": y, "id": 1}, {"x": a, "y": b, "id": 2})
+    for kind, *points in (
+        ("touchStart", one), ("touchStart", one, two), ("touchMove", one, two | {"x": a + 30}),
+        ("touchMove", one | {"x": x + 40}, two | {"x": a + 30}), ("touchEnd",),
+    ):  # fmt: skip
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    now, unit = current(tab)["points"], tab.locator("#ex-plot").bounding_box()["width"] / 3.5
+    moved = [k for k in range(12) if now[k] != before[k]]
+    assert moved == [index("circle 5")]
+    assert now[moved[0]][0] - before[moved[0]][0] == pytest.approx(40 / unit, abs=0.05)
+
+
+LUMINANCE = """([selector, property]) => { const canvas = document.createElement('canvas').getContext('2d');
+    const of = colour => { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); const [r, g, b] = canvas.getImageData(0, 0, 1, 1).data; return .3 * r + .59 * g + .11 * b };
+    return of(getComputedStyle(document.querySelector(selector))[property]) }"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_forced_colours_leave_every_part_to_be_seen(visit, theme, scheme):
+    tab = visit(theme=theme, forced_colors="active", color_scheme=scheme)
+    tab.locator("#ex-step").click()
+
+    def luminance(selector, part):
+        return tab.evaluate(LUMINANCE, [selector, part])
+
+    ground = 255 if scheme == "light" else 0
+    parts = {"#ex-plot .ex-line.positive": "stroke", "#ex-plot .ex-line.negative": "stroke", "#ex-plot .ex-mark.class0": "fill", ".ex-sum": "fill",
+             "#ex-plot .ex-mark.class1": "fill", ".ex-head": "fill", ".ex-curve": "stroke", ".ex-note": "color", ".ex-ring": "stroke"}  # fmt: skip
+    seen = {part: abs(luminance(part, name) - ground) for part, name in parts.items()}
+    assert min(seen.values()) > 60, seen
+    assert (
+        abs(luminance(".ex-number", "fill") - ground) < 10
+    )  # on a mark, which is not of the ground
+    pressed, other = (luminance(f'#ex-presets [aria-pressed="{is_}"]', "backgroundColor") for is_ in ("true", "false"))  # fmt: skip
+    assert abs(pressed - other) > 60
+    assert tab.evaluate("getComputedStyle(document.querySelector('.ex-ramp')).backgroundImage").startswith("linear")  # fmt: skip
+    assert len(set(tab.evaluate("[...document.querySelectorAll('#ex-heat [data-cell]')].map(cell => getComputedStyle(cell).fill)"))) > 20  # fmt: skip
+
+
 def test_colours_follow_the_theme_while_the_page_is_open(visit):
     tab = visit()
     ink = "getComputedStyle(document.querySelector('#ex-plot .ex-line.positive')).stroke"
@@ -717,7 +890,8 @@ def test_every_control_has_a_name_and_every_point_a_place(visit):
     assert len(names["slider"]) == 5 and all(names["slider"])
     assert {name.split(",")[0] for name in names["button"]} >= set(play.play_batch().names)
     assert all(names["button"]) and all(names["radio"]) and all(names["combobox"])
-    assert any("Heaviest pair: " in name for name in names["image"])
+    assert [name for name in names["grid"] if "Heaviest pair: " in name] == names["grid"]
+    assert len(names["row"]) == 12 and len(set(names["gridcell"])) == 144
     assert len([name for name in names["image"] if "after 0 steps" in name]) == 6
 
 

@@ -86,4 +86,5 @@ def test_a_signature_in_lines_is_no_list_of_definitions():
 def test_empty_heads_of_tables_get_a_word_and_entries_a_role_that_is_in_use():
     assert repairs.mend('<th class="head"><p></p></th>') == '<th class="head"><span class="visually-hidden">value</span></th>'  # fmt: skip
     assert repairs.mend('<th class="head"><p>loss</p></th>') == '<th class="head"><p>loss</p></th>'
+    assert repairs.mend("<dd><p>Alias for field number 12</p>\n</dd>") == "<dd></dd>"
     assert 'role="listitem"' in repairs.mend('<div role="doc-biblioentry">')

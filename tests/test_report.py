@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from bwot import paths, report, runs
 from bwot.__main__ import main
@@ -199,3 +200,13 @@ def test_the_book_is_not_built_before_the_check():
 def test_a_planted_record_really_is_of_todays_settings(project):
     record = read_record(project / report.RESULTS / "mnist/bwot-seed1.json")
     assert runs.staleness(record) is None and Images(**record.settings).seed == 1
+
+
+def test_records_are_replayed_with_one_thread_whatever_the_machine_has(project, monkeypatch):
+    used, before = [], torch.get_num_threads()
+    monkeypatch.setattr(report, "staleness", lambda record: used.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    report.stale_records(project)
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert set(used) == {1} and after == 2

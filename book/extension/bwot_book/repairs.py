@@ -4,6 +4,8 @@ import re
 
 SIGNATURE = re.compile(r'<dt class="sig.*?</dt>', re.DOTALL)
 EMPTY_HEAD = re.compile(r'(<th class="head[^>]*>)(?:<p></p>)?(</th>)')
+ALIAS = re.compile(r"<p>Alias for field number \d+</p>\n?")
+"""What Python says of a field of a named tuple that has no words of its own."""
 
 
 def signature(found: re.Match) -> str:
@@ -14,7 +16,7 @@ def signature(found: re.Match) -> str:
 
 def mend(body: str) -> str:
     """The HTML of a page, mended."""
-    body = SIGNATURE.sub(signature, body)
+    body = ALIAS.sub("", SIGNATURE.sub(signature, body))
     body = EMPTY_HEAD.sub(r'\1<span class="visually-hidden">value</span>\2', body)
     return body.replace('role="doc-biblioentry"', 'role="listitem"')  # the former is deprecated
 

@@ -77,12 +77,14 @@ bwot.batch = (() => {
       const box = svg.getBoundingClientRect();
       const at = [event.clientX - box.left, event.clientY - box.top];
       const far = state.points.map((point) => { const [x, y] = view.place(point); return Math.hypot(x - at[0], y - at[1]); });
-      return { i: far.indexOf(Math.min(...far)), at };
+      const shown = Number(event.target.closest(".ex-point")?.dataset.point ?? -1); // of several on one spot, the one on top
+      const least = Math.min(...far);
+      return { i: far[shown] <= least + 0.5 ? shown : far.indexOf(least), at };
     }
 
     let dragged = null;
     svg.addEventListener("pointerdown", (event) => {
-      if (!event.target.closest(".ex-point") || event.button > 0) return;
+      if (!event.target.closest(".ex-point") || event.button > 0 || dragged) return;
       const { i, at } = nearest(event);
       const [x, y] = view.place(state.points[i]);
       dragged = { i, id: event.pointerId, off: [x - at[0], y - at[1]] };
@@ -98,7 +100,7 @@ bwot.batch = (() => {
       const { at } = nearest(event);
       moved(dragged.i, within(view.point([at[0] + dragged.off[0], at[1] + dragged.off[1]]), state.start.reach));
     });
-    for (const end of ["pointerup", "pointercancel"]) svg.addEventListener(end, () => { dragged = null; });
+    for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) svg.addEventListener(end, (event) => { if (dragged?.id === event.pointerId) dragged = null; });
 
     // Heard from outside: a browser gives an SVG element that listens to focus a stop of the Tab key.
     svg.parentElement.addEventListener("focusin", (event) => {

@@ -4,7 +4,7 @@
 bwot.explorer = (() => {
   const { set, heat, digits, percent } = bwot.drawing;
   const SLIDERS = ["lam", "gamma", "margin", "positive_margin", "iterations"];
-  const QUIET = 700; // milliseconds without a change before the words are spoken
+  const [QUIET, BRIEF] = [700, 200]; // milliseconds without a change before the words are spoken: of the batch, of one pair
 
   // The values that a slider can take: 20 a decade, rounded to two digits, whole numbers for iterations.
   function valuesOf(name, [low, high]) {
@@ -44,11 +44,12 @@ bwot.explorer = (() => {
       moved: (i, point) => { state.points[i] = point; changed(`${state.names[i]} at ${point.map((x) => x.toFixed(2)).join(", ")}. `); },
       chose: (i) => { if (state.selected !== i) { state.selected = i; draw(); } },
     });
-    const plan = bwot.plan.view(by("heat"), state, order, (pair) => {
-      if (String(pair) === String(state.lit)) return;
+    const plan = bwot.plan.view(by("heat"), state, order, (pair, kept) => {
+      if (!kept && String(pair) === String(state.lit)) return;
       state.lit = pair;
-      plot(reading);
+      draw();
       tellPair();
+      if (kept) say(pair ? by("pair").textContent : "No pair is chosen.", BRIEF);
     });
 
     function compute() {
@@ -58,19 +59,24 @@ bwot.explorer = (() => {
 
     function draw() {
       plot(reading);
-      plan(reading, pairs);
+      plan.render(reading, pairs);
+    }
+
+    function say(text, after = QUIET) {
+      clearTimeout(spoken);
+      spoken = setTimeout(() => { by("live").textContent = text; }, after);
     }
 
     function changed(what = "") {
       compute();
       cancelAnimationFrame(frame);
       frame = requestAnimationFrame(() => { draw(); tell(); moving.restart(); });
-      clearTimeout(spoken);
-      spoken = setTimeout(() => { by("live").textContent = what + words(reading, state.names); }, QUIET);
+      say(what + words(reading, state.names));
     }
 
     function tellPair() {
-      if (!state.lit) { by("pair").textContent = "Dark: no weight. Frames: pairs of one class. Bars: the mass of each point, right where they meet the line. Point at a cell to read its pair."; return; }
+      if (!state.lit) { by("pair").textContent = "Dark: no weight. Frames: pairs of one class. Bars: the mass of each point, right where they meet the line. Point at a cell to read its pair, click to keep it, "
+        + "or use the arrow keys; Escape lets it go."; return; }
       const [i, j] = state.lit;
       const k = i * reading.n + j;
       by("pair").textContent = `${state.names[i]} with ${state.names[j]}: ${reading.same[k] ? "positive" : "negative"}, error ${digits(reading.error[k])}, `
@@ -116,6 +122,7 @@ bwot.explorer = (() => {
     function reset() {
       state.points = start.points.map((point) => [...point]);
       state.selected = order[0];
+      plan.release();
       choose(first);
     }
 

@@ -94,8 +94,11 @@ bwot.math = (() => {
   function balanced(cost, n, settings, same, allowed) {
     const groups = [1, 0].map((kind) => allowed.map((is, k) => Number(is && same[k] === kind)));
     const plans = groups.filter((group) => group.includes(1))
-      .map((group) => sinkhorn(cost, n, n, settings.lam, settings.iterations, group).plan);
-    return cost.map((_, k) => plans.reduce((sum, plan) => sum + plan[k], 0) / Math.max(plans.length, 1));
+      .map((group) => sinkhorn(cost, n, n, settings.lam, settings.iterations, group));
+    return {
+      weight: cost.map((_, k) => plans.reduce((sum, { plan }) => sum + plan[k], 0) / Math.max(plans.length, 1)),
+      marginalError: Math.max(0, ...plans.map((each) => each.marginalError)),
+    };
   }
 
   function active(error, same, allowed) {
@@ -111,7 +114,7 @@ bwot.math = (() => {
     return weights;
   }
 
-  // The weights W of all pairs, and how far a plan is from its marginals (null where there are none to meet).
+  // The weights W of all pairs, and how far a plan is from its marginals: the farther of two, null where there are none to meet.
   function weigh(error, same, n, settings) {
     const allowed = Uint8Array.from(error, (_, k) => Number(k % (n + 1) !== 0));
     const cost = error.map((g) => Math.exp(-settings.gamma * g));
@@ -122,7 +125,7 @@ bwot.math = (() => {
       case "active": return { weight: active(error, same, allowed), marginalError: null };
       case "softmax": return { weight: softmax(exponents, allowed, n * n), marginalError: null };
       case "rowsoftmax": return { weight: softmax(exponents, allowed, n), marginalError: null };
-      case "bwot-balanced": return { weight: balanced(cost, n, settings, same, allowed), marginalError: null };
+      case "bwot-balanced": return balanced(cost, n, settings, same, allowed);
       case "bwot": {
         const { plan, marginalError } = sinkhorn(cost, n, n, settings.lam, settings.iterations, allowed);
         return { weight: plan, marginalError };
@@ -184,8 +187,8 @@ bwot.math = (() => {
     return length > 0 ? (stride * settings.scale * Math.sqrt(points.length)) / length : 0;
   }
 
-  // Points whose nearest other point has their class, and the share of triples (a point, one of its class, one of the other)
-  // in which the stranger is the nearer of the two.
+  // Points that have one of their class nearer than any stranger, and the share of triples (a point, one of its class, one of
+  // the other) in which the stranger is the nearer of the two; equally near counts half, so that points on one spot score badly.
   function scores(points, labels) {
     const squared = squaredDistances(points);
     const n = points.length;
@@ -194,12 +197,13 @@ bwot.math = (() => {
     let triples = 0;
     for (let i = 0; i < n; i++) {
       const others = labels.map((_, j) => j).filter((j) => j !== i);
-      const nearest = others.reduce((best, j) => (squared[i * n + j] < squared[i * n + best] ? j : best), others[0]);
-      right += Number(labels[nearest] === labels[i]);
-      for (const mate of others.filter((j) => labels[j] === labels[i]))
-        for (const stranger of others.filter((j) => labels[j] !== labels[i])) {
+      const [mates, strangers] = [true, false].map((kind) =>
+        others.filter((j) => (labels[j] === labels[i]) === kind).map((j) => squared[i * n + j]));
+      right += Number(Math.min(...mates) < Math.min(...strangers));
+      for (const mate of mates)
+        for (const stranger of strangers) {
           triples++;
-          wrong += Number(squared[i * n + stranger] < squared[i * n + mate]);
+          wrong += stranger < mate ? 1 : 0.5 * Number(stranger === mate);
         }
     }
     return { neighbours: right, wrongOrder: triples ? wrong / triples : 0 };

@@ -50,23 +50,70 @@ bwot.plan = (() => {
     node(layer, "path", { class: "ex-target", d: across ? `M${low},${end}H${high}` : `M${end},${1.6 * BAR + 3}v${n * cell}` });
   }
 
-  // order: the points class by class, as the rows and columns are drawn; `lit(pair or null)` is called when a cell is pointed at.
-  function view(svg, state, order, lit) {
-    const layer = node(svg, "g");
-    const n = order.length;
+  const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
-    function cellAt(event) {
-      const cell = event.target.closest("[data-cell]");
-      return cell ? cell.dataset.cell.split(",").map(Number) : null;
+  // Where a key leads in a grid of n by n whose diagonal is skipped; null for other keys.
+  function next([row, column], key, all, n) {
+    if (key === "Home" || key === "End") {
+      const [from, by] = key === "Home" ? [0, 1] : [n - 1, -1];
+      const line = all ? from : row;
+      return [line, line === from ? from + by : from];
     }
-    svg.addEventListener("pointerover", (event) => lit(cellAt(event)));
-    svg.addEventListener("pointerleave", (event) => event.pointerType === "touch" || lit(null)); // a tap stays
+    if (!(key in STEPS)) return null;
+    const [down, right] = STEPS[key];
+    const at = [row + down, column + right];
+    if (at[0] === at[1]) { at[0] += down; at[1] += right; }
+    return at.every((place) => place >= 0 && place < n) ? at : [row, column];
+  }
+
+  // order: the points class by class, as the rows and columns are drawn. `lit(pair or null, kept)` is called with the pair pointed
+  // at; kept: it was chosen by a click or by keys, and stays until it is let go.
+  function view(svg, state, order, lit) {
+    const n = order.length;
+    const grid = node(svg, "g");
+    const layer = node(svg, "g", { "aria-hidden": "true" });
+    let [kept, last, top] = [null, null, null]; // places: what is kept, what was kept last, the heaviest pair
+    set(svg, { "aria-rowcount": n, "aria-colcount": n });
+
+    const rects = order.map((i, row) => {
+      const line = node(grid, "g", { role: "row" });
+      return order.map((j, column) => node(line, "rect", i === j
+        ? { role: "gridcell", class: "ex-self", "aria-label": `${state.names[i]} with itself, no pair` }
+        : { role: "gridcell", id: `ex-cell-${row}-${column}`, "data-cell": `${row},${column}`, "aria-label": `${state.names[i]} with ${state.names[j]}` }));
+    });
+    const pairOf = (place) => place && place.map((k) => order[k]);
+
+    function keep(place) {
+      if (kept) rects[kept[0]][kept[1]].removeAttribute("aria-selected");
+      kept = place;
+      last = place ?? last;
+      if (place) {
+        set(rects[place[0]][place[1]], { "aria-selected": "true" });
+        set(svg, { "aria-activedescendant": `ex-cell-${place.join("-")}` });
+      } else svg.removeAttribute("aria-activedescendant");
+      lit(pairOf(place), true);
+    }
+
+    const cellAt = (event) => event.target.closest("[data-cell]")?.dataset.cell.split(",").map(Number) ?? null;
+    svg.addEventListener("pointerover", (event) => lit(pairOf(cellAt(event) ?? kept)));
+    svg.addEventListener("pointerleave", (event) => event.pointerType === "touch" || lit(pairOf(kept)));
+    svg.addEventListener("click", (event) => { const place = cellAt(event); keep(String(place) === String(kept) ? null : place); });
+    svg.addEventListener("keydown", (event) => {
+      if (event.altKey || event.metaKey) return;
+      if (event.key === "Escape" && kept) keep(null);
+      else if (!kept && event.key in STEPS) keep(last ?? top);
+      else {
+        const place = next(kept ?? last ?? top, event.key, event.ctrlKey, n);
+        if (!place) return;
+        keep(place);
+      }
+      event.preventDefault();
+    });
 
     function cells(reading, cell, top) {
       order.forEach((i, row) => order.forEach((j, column) => {
-        const place = { x: LABEL + column * cell, y: top + row * cell, width: cell + 0.3, height: cell + 0.3 };
-        if (i === j) return node(layer, "rect", { ...place, class: "ex-self" });
-        return node(layer, "rect", { ...place, fill: heat(n * reading.weight[i * n + j]), "data-cell": `${i},${j}` });
+        const fill = i === j ? {} : { fill: heat(n * reading.weight[i * n + j]) };
+        set(rects[row][column], { x: LABEL + column * cell, y: top + row * cell, width: cell + 0.3, height: cell + 0.3, ...fill });
       }));
     }
 
@@ -89,6 +136,9 @@ bwot.plan = (() => {
       const k = order.indexOf(state.selected);
       node(layer, "rect", { class: "ex-row", x: LABEL, y: top + k * cell, width: n * cell, height: cell });
       node(layer, "rect", { class: "ex-row", x: LABEL + k * cell, y: top, width: cell, height: n * cell });
+      if (!kept) return;
+      for (const kind of ["outer", "inner"])
+        node(layer, "rect", { class: `ex-kept ${kind}`, x: LABEL + kept[1] * cell, y: top + kept[0] * cell, width: cell, height: cell });
     }
 
     function draw(reading) {
@@ -96,8 +146,8 @@ bwot.plan = (() => {
       const cell = (width - LABEL - 1.6 * BAR - 3) / n;
       const top = 1.6 * BAR + 3;
       set(svg, { viewBox: `0 0 ${width} ${top + n * cell + 18}` });
-      layer.replaceChildren();
       cells(reading, cell, top);
+      layer.replaceChildren();
       blocks(cell, top);
       labels(cell, top);
       const { rowSums, columnSums } = bwot.math.sums(reading.weight, n, n);
@@ -105,12 +155,16 @@ bwot.plan = (() => {
       bars(layer, rowSums, order, n, cell, false);
     }
 
-    return function render(reading, pairs) {
-      draw(reading);
+    function render(reading, pairs) {
       const [first] = pairs;
-      set(svg, { "aria-label": `Heat map of the weights, ${n} by ${n} points, with the sums of its rows and columns. Heaviest pair: ${state.names[first.i]} and `
-        + `${state.names[first.j]}, ${percent(first.share)} of the mass; a pair has ${percent(2 / (n * (n - 1)))} where all count alike. The table below has the ten heaviest.` });
-    };
+      top = [first.i, first.j].map((i) => order.indexOf(i));
+      draw(reading);
+      const said = first.share > 0
+        ? `Heaviest pair: ${state.names[first.i]} and ${state.names[first.j]}, ${percent(first.share)} of the mass; a pair has ${percent(2 / (n * (n - 1)))} where all count alike.`
+        : "No pair has any weight.";
+      set(svg, { "aria-label": `Heat map of the weights, ${n} by ${n} points, with the sums of its rows and columns. ${said} The table below has the ten heaviest.` });
+    }
+    return { render, release: () => { last = null; if (kept) keep(null); } };
   }
 
   return { view, heaviest, table };

@@ -10,6 +10,7 @@ bwot.steps = (() => {
     rate: "At an equal rate a loss with a longer gradient moves its points farther. Where that is transport, it is flattered.",
     length: "Every gradient is first brought to the length that the all-pairs mean has there; what differs is its direction.",
   };
+  const STILL = "Here the gradient of the all-pairs mean is zero, and with it the rate: no point moves.";
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 
   function panel(list, title) {
@@ -91,11 +92,11 @@ bwot.steps = (() => {
         each.score.textContent = score(runs[k]);
         set(each.picture, { "aria-label": `${each.title}, the points after ${count} steps: ${score(runs[k])}.` });
       });
-      by("count").textContent = `Step ${count}.`;
+      by("count").textContent = `Step ${count}.${rate > 0 ? "" : ` ${STILL}`}`;
     }
 
     function say() {
-      by("steps-live").textContent = `After ${count} steps. ${panels.map((each, k) => `${each.title}: ${score(runs[k])}`).join(". ")}.`;
+      by("steps-live").textContent = `After ${count} steps. ${rate > 0 ? "" : `${STILL} `}${panels.map((each, k) => `${each.title}: ${score(runs[k])}`).join(". ")}.`;
     }
 
     function stop() {
