@@ -241,12 +241,9 @@ def _scores(
             if own_position is not None:  # ranked last, then cut off
                 distances[np.arange(len(distances)), own_position[rows]] = np.inf
             shares = np.array_split(distances, threads), np.array_split(query_labels[rows], threads)
-            each = (
-                map if threads == 1 else pool.map
-            )  # a new thread begins with no memory of its own
-            for part in each(
-                cpu_ranking.score_rows, *shares, repeat(gallery_labels), repeat(length)
-            ):
+            given = *shares, repeat(gallery_labels), repeat(length)
+            mapped = map if threads == 1 else pool.map  # a new thread has no memory of its own yet
+            for part in mapped(cpu_ranking.score_rows, *given):
                 per_query.append(part[0])
                 curves += part[1]
     return _summary(np.concatenate(per_query), curves)

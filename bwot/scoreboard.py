@@ -209,9 +209,10 @@ def _minutes(records):
 def command(target: Target) -> str:
     """What runs the number of a row, with one seed; its record lies apart from the committed ones, which may be shorter runs."""
     as_published = target.loss == "bwot"
-    folder = FOLDERS["as published" if as_published else "common rate"]
+    folder = FOLDERS["as published" if as_published else "tuned"]
     output = Path(NEW, target.dataset, folder, f"{target.loss}-seed0.json")
-    how = "--as-published" if as_published else f"--loss {target.loss}"
+    tuning = Path("book/results", target.dataset, "tuning", f"{target.loss}.json")
+    how = "--as-published" if as_published else f"--loss {target.loss} --tuned {tuning}"
     kind = experiment_of(target.dataset)
     return f"bwot run {kind.NAME} --dataset {target.dataset} --preset full {how} --output {output}"
 
@@ -249,8 +250,8 @@ def _table(dataset, loss, rows):
 
 def _to_run(commands):
     said = (
-        f"What was not run, one seed a command. The records go below `{NEW}`: a mean takes runs of one length, so all seeds of a loss "
-        "take the place of those that are here, or none.\n"
+        f"What was not run, one seed a command. The records go below `{NEW}`: a mean takes runs of one length. Tuned ones stand beside "
+        f"the shorter ones, in the folder `{FOLDERS['full length']}` of the data set; of others all seeds take the place of those that are here, or none.\n"
     )
     return "\n".join([said, "```bash", *commands, "```"])
 
