@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-DISTANCES_PER_BLOCK = 2**25  # 270 MB in float64, and a few times that to sort them
+DISTANCES_PER_BLOCK = 2**22  # 34 MB in float64, and some twenty times that to sort and score them
 
 
 def score_products(
