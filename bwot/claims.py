@@ -125,7 +125,7 @@ CLAIMS = (
         "the share that uniform weights put there (all-pairs mean, same seed)",
         "The margin decides which pairs have an error: where each loss was tuned to a margin of its own, the shares are no one "
         "quantity, and there is no such row. They belong to two networks, each trained with its own loss. A longer gradient says that weight went to pairs which "
-        "pull more, or cancel less; it does not say which, nor that this helps",
+        "pull more, or cancel less; it does not say which, nor that this helps. The controls that weigh pairs have longer gradients too",
         _emphasis,
     ),
     Claim(

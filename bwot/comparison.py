@@ -161,11 +161,14 @@ def difference_of(
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:
-    """Holm (1979): the i-th smallest of m times (m - i), never below the one before; NaN stays and counts for none."""
+    """Holm (1979): the i-th smallest of m times (m - i), never below the one before; NaN stays, and counts in m.
+
+    What was to be compared is a family before anything diverges.
+    """
     known = [i for i in np.argsort(p_values) if not math.isnan(p_values[i])]
     corrected, before = list(p_values), 0.0
     for rank, i in enumerate(known):
-        before = max(before, min(1.0, (len(known) - rank) * p_values[i]))
+        before = max(before, min(1.0, (len(p_values) - rank) * p_values[i]))
         corrected[i] = before
     return corrected
 

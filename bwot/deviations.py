@@ -78,7 +78,7 @@ def sketches_table(everything: dict[str, Ways]) -> str:
                 rows.append(_line(tuned, label, difference))
     head = ["| data | compared | difference (95\N{NO-BREAK SPACE}% interval) | seeds | p | says |", "|---|---|---:|---:|---:|---|"]  # fmt: skip
     caption = (
-        "Test mAP after the last epoch, in points, each at its own best rate and margin. The first p is corrected for all other "
+        "Test mAP after the last epoch, in points, each at the rate and margin that its tuning chose. The first p is corrected for all other "
         "losses, as in the chapter; the second is of one comparison alone."
     )
     return captioned([*head, *rows], caption, "sketches") if rows else "No such run yet."

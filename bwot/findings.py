@@ -29,8 +29,8 @@ WEIGHT_WITHOUT_TRANSPORT = ("active", "rowsoftmax", "softmax")
 """The controls that weigh hard pairs without transport. Only what is gained over all of them is credited to it."""
 OURS = ("bwot", "bwot-balanced")
 HOW = {
-    "tuned": "each loss at its own best rate and margin",
-    "full length": "each loss at its own best rate and margin, trained as long as in the authors' plot",
+    "tuned": "each loss at the rate and margin that its tuning chose",
+    "full length": "the rates and margins that the tuning chose, trained as long as in the authors' plot",
     "common": "all losses at one common rate and margin",
     "as published": "the authors' settings",
     "end to end": "a small network trained from the views on, all losses at the authors' rate and margins",
@@ -41,7 +41,10 @@ def headline(comparisons: Mapping[str, Sequence[Record]]) -> str:
     """The answer for a reader in a hurry, as Markdown: from the tuned comparison if there is one, and from longer runs of it."""
     how = "tuned" if "tuned" in comparisons else next(iter(comparisons))
     ways = dict.fromkeys((how, "full length"))
-    said = "\n\n".join(filter(None, (answer(way, comparisons.get(way, ())) for way in ways)))
+    told = [answer(way, comparisons.get(way, ())) for way in ways]
+    if any(told):
+        told.append(lost(comparisons.get("as published", ()), f"With {HOW['as published']}, of"))
+    said = "\n\n".join(filter(None, told))
     return f":::{{admonition}} In a hurry\n:class: tip\n{said}\n:::" if said else ""
 
 
@@ -61,13 +64,20 @@ def answer(how: str, records: Sequence[Record]) -> str:
         ranking += (
             f", {TITLES['bwot']} at {percent(means['bwot'])} % (difference {_short(ours[best])})"
         )
-    sentences = [f"With {HOW[how]}, after {records[0].settings['epochs']} epochs, {ranking}."]
+    epochs, seeds = records[0].settings["epochs"], means["bwot"].n
+    mean = f"{seeds} seeds" if seeds > 1 else "one seed"
+    sentences = [f"With {HOW[how]}, after {epochs} epochs and over {mean}, {ranking}."]
     without = [loss for loss in WEIGHT_WITHOUT_TRANSPORT if loss in ours and loss != best]
     if without:
         told = "; ".join(f"{_short(ours[loss])} against {TITLES[loss]}" for loss in without)
         sentences.append(f"What transport adds to hard weighting, in points: {told}.")
     if "allpairs" in ours and best != "allpairs":
         sentences.append(f"Against the plain mean over all pairs: {_short(ours['allpairs'])}.")
+    if "bwot-balanced" in ours and best != "bwot-balanced":
+        end = percent(means["bwot-balanced"])
+        name = TITLES["bwot-balanced"]
+        sentences.append(f"{name[0].upper()}{name[1:]} ends at {end} %: {TITLES['bwot']} minus it is {_short(ours['bwot-balanced'])}.")  # fmt: skip
+    sentences += filter(None, [lost(records)])
     if how == "common":
         sentences.append(
             "At one rate for all, the loss with the longer gradient takes the longer steps: this does not compare the losses "
@@ -76,6 +86,16 @@ def answer(how: str, records: Sequence[Record]) -> str:
     if max(summary.n for summary in means.values()) < 2:
         sentences.append("One seed decides nothing.")
     return " ".join(sentences)
+
+
+def lost(records: Sequence[Record], begin: str = "Of") -> str:
+    """Which losses have fewer seeds than were run, and so have the differences with them; empty where all finished."""
+    means = {loss: summarise(of_loss(records, loss), "map") for loss in losses_in(records)}
+    return " ".join(
+        f"{begin} {TITLES[loss]}, {end.diverged} of {end.n + end.diverged} runs diverged: n = {end.n} in what is said of it."
+        for loss, end in means.items()
+        if end.diverged
+    )
 
 
 def _short(difference):
@@ -95,20 +115,19 @@ def said(difference: Difference) -> str:
     return "higher" if difference.mean > 0 else "lower"
 
 
-def difference_table(records: Sequence[Record], reference: str) -> str:
-    """``reference`` minus every other loss in mAP, in points: after the last epoch and as mean over the epochs."""
-    last, area = (paired_differences(records, reference, "map", epoch) for epoch in (None, "mean"))
-    rows = {
-        TITLES[end.second]: {
-            "after the last epoch": points_of(end),
-            "p": f"{end.p:.2g}" if end.n > 1 else "–",
-            "says": said(end),
-            "mean over the epochs": points_of(mean),
-            "p ": f"{mean.p:.2g}" if mean.n > 1 else "–",
-            "says ": said(mean),
-        }
-        for end, mean in zip(last, area, strict=True)
-    }
+def difference_table(records: Sequence[Record], reference: str, at: Sequence[int] = ()) -> str:
+    """``reference`` minus every other loss in mAP, in points: after the epochs ``at``, after the last and as mean over all."""
+    columns = {f"after epoch {epoch}": epoch for epoch in at}
+    columns |= {"after the last epoch": None, "mean over the epochs": "mean"}
+    rows: dict[str, dict] = {}
+    for place, (name, epoch) in enumerate(columns.items()):
+        for each in paired_differences(records, reference, "map", epoch):
+            blanks = " " * place  # columns of one name are one column
+            rows.setdefault(TITLES[each.second], {}).update({
+                name: points_of(each),
+                f"p{blanks}": f"{each.p:.2g}" if each.n > 1 else "–",
+                f"says{blanks}": said(each),
+            })  # fmt: skip
     return markdown(pandas.DataFrame(rows).T, f"{TITLES[reference]} minus")
 
 
@@ -124,21 +143,27 @@ def points_of(difference: Difference) -> str:
 
 def speed_table(records: Sequence[Record], reference: str = "allpairs") -> str:
     """Epochs until the test mAP is what ``reference`` ends with, seed by seed, and the mean over the epochs."""
-    plain = [r for r in of_loss(records, reference) if r.status == "finished"]
-    if not plain:
+    plain = summarise(of_loss(records, reference), "map")
+    if not plain.n:
         return ""
-    target = summarise(plain, "map").mean
     rows = {}
     for loss in losses_in(records):
         mine = of_loss(records, loss)
-        needed = [epochs_to(record, "map", target) for record in mine]
         rows[TITLES[loss]] = {
-            f"epochs to {100 * target:.1f} %": ", ".join(
-                "–" if each is None else str(each) for each in needed
-            ),
+            "epochs": ", ".join(_epochs_to(record, plain.mean) for record in mine),
             "mean mAP over the epochs": percent(summarise(mine, "map", "mean")),
         }
-    return markdown(pandas.DataFrame(rows).T, "loss")
+    ran = f"mean of {plain.n} runs" if plain.n > 1 else "one run"
+    told = (
+        f"Epochs, seed by seed, until the test mAP is that with which {TITLES[reference]} ends, {100 * plain.mean:.2f} % ({ran}); "
+        "–: never in these epochs."
+    )
+    return f"{told}\n\n{markdown(pandas.DataFrame(rows).T, 'loss')}"
+
+
+def _epochs_to(record, target):
+    needed = epochs_to(record, "map", target)
+    return "diverged" if record.status != "finished" else "–" if needed is None else str(needed)
 
 
 def points(records: Sequence[Record]) -> str:

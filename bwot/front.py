@@ -14,7 +14,7 @@ from bwot import claims, findings, scoreboard, told
 from bwot.comparison import losses_in, of_loss, summarise
 from bwot.explorer import draw_points
 from bwot.figures import draw_curves
-from bwot.looks import MARKERS, TITLES
+from bwot.looks import MARKERS
 from bwot.play import PANELS, Settings, play_batch, read, shares
 from bwot.records import Record
 from bwot.scoreboard import Ways
@@ -25,8 +25,9 @@ SHORT = scoreboard.ALL | {"shrec13-15": "part of SHREC'13"}
 """What data sets are called in a list."""
 HOW = {"full length": "full length", "tuned": "tuned", "common rate": "common"}
 """Ways of the scoreboard, as :data:`bwot.findings.HOW` names them."""
-COMMON, OTHER_FEATURES = "†", "‡"
-"""Mark a data set whose losses were not tuned one by one, and one whose features are not those of the authors' code."""
+COMMON, OTHER_FEATURES, OTHER_FILES, OTHERWISE = "†", "‡", "°", "§"
+"""Mark a data set whose losses were not tuned one by one, one whose features are not those of the authors' code, one whose files
+are not the published ones, and one where the shorter of two comparisons says otherwise."""
 CURVES_OF = 2
 """Data sets in the picture of convergence, the first that have curves."""
 
@@ -48,8 +49,9 @@ def verdicts(everything: dict[str, Ways]) -> str:
     """A row for each claim: the paper's words, and what the runs say of it so far; short, for it shares a screen."""
     rows = []
     for claim in claims.CLAIMS:
-        said = claims.judged(claim, claims.findings(claim, everything))
-        words = [f"**{word}** on {', '.join(map(_marked, on))}" for word, on in said.items() if word != "not run"]  # fmt: skip
+        found = claims.findings(claim, everything)
+        said = claims.judged(claim, found)
+        words = [f"**{word}** on {', '.join(_marked(each, found) for each in on)}" for word, on in said.items() if word != "not run"]  # fmt: skip
         rows.append(f"| {claim.text} | {'; '.join(words) or 'not run yet'} |")
     rows.append(f"| The settings of its code lead to its curves | {_as_published(everything)} |")
     head = ["| The paper says, or its code implies | Our runs say |", "|---|---|"]
@@ -57,9 +59,12 @@ def verdicts(everything: dict[str, Ways]) -> str:
     return captioned([*head, *rows], " ".join([caption, *_notes(everything, "".join(rows))]), "first-claims", "first")  # fmt: skip
 
 
-def _marked(judged_on):
+def _marked(judged_on, found):
     dataset, finding = judged_on
-    return SHORT[dataset] + COMMON * (finding.way == "common rate")
+    shorter = [each.verdict for each in found if each.dataset == dataset and each.way == "tuned"]
+    otherwise = finding.way == "full length" and shorter not in ([], [finding.verdict])
+    marks = COMMON * (finding.way == "common rate") + OTHER_FILES * bool(finding.variant)
+    return SHORT[dataset] + marks + OTHERWISE * otherwise
 
 
 def _as_published(everything):
@@ -79,12 +84,21 @@ def _notes(everything, shown):
     judged = [r for dataset in scoreboard.JUDGED for mine in everything[dataset].values() for r in mine]  # fmt: skip
     if COMMON in shown:
         yield f"{COMMON} One rate for all losses."
+    if OTHER_FILES in shown:
+        parts = [f"{SHORT[name]}: {variant}" for name in scoreboard.JUDGED if (variant := _variant(everything[name]))]  # fmt: skip
+        yield f"{OTHER_FILES} Not the published files ({'; '.join(parts)})."
+    if OTHERWISE in shown:
+        yield f"{OTHERWISE} Over as many epochs as the authors plot; after fewer, otherwise."
     if OTHER_FEATURES in shown:
         names = ", ".join(sorted({name for name in map(scoreboard.frozen, judged) if name}))
         yield f"{OTHER_FEATURES} Frozen {names} features, not AlexNet."
     weights = {r.settings.get("classifier_weight") for r in judged if r.loss["name"] == "bwot"}
     if weights := [f"{weight:g}" for weight in sorted(filter(None, weights))]:
         yield f"On shapes, a classifier of weight {' or '.join(weights)} beside each loss on pairs."
+
+
+def _variant(ways):
+    return next((scoreboard.variant_of(r.dataset) for mine in ways.values() for r in mine), None)
 
 
 def weighting() -> Picture:
@@ -156,19 +170,9 @@ def outcomes(everything: dict[str, Ways]) -> str:
     for dataset, ways in everything.items():
         for way, how in HOW.items():
             said = findings.answer(how, ways[way])
-            if said and (seeds := summarise(of_loss(ways[way], "bwot"), "map").n) > 1:
-                said_of.append(f"**{_named(dataset, ways[way])}, {way}** (n = {seeds}). {said}{_lost(ways[way])}")  # fmt: skip
+            if said and summarise(of_loss(ways[way], "bwot"), "map").n > 1:
+                said_of.append(f"**{_named(dataset, ways[way])}, {way}.** {said}")
     return "\n\n".join(said_of) or "No comparison has been run yet."
-
-
-def _lost(mine):
-    """Which losses have fewer seeds than were run, and so have the differences with them."""
-    means = {loss: summarise(of_loss(mine, loss), "map") for loss in losses_in(mine)}
-    return "".join(
-        f" Of {TITLES[loss]}, {end.diverged} of {end.n + end.diverged} runs diverged: n = {end.n} in what is said of it."
-        for loss, end in means.items()
-        if end.diverged
-    )
 
 
 def state(root: Path, everything: dict[str, Ways]) -> str:

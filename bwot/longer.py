@@ -10,7 +10,7 @@ import pandas
 
 from bwot.comparison import by_seed, difference_of, losses_in, of_loss, summarise
 from bwot.experiments.plan import FOLDERS
-from bwot.findings import answer, difference_table, points_of
+from bwot.findings import OURS, answer, difference_table, points_of, speed_table
 from bwot.looks import TITLES
 from bwot.records import Record, find_records, read_record
 from bwot.tables import markdown, percent
@@ -40,7 +40,8 @@ def text(records: Sequence[Record], longer: Sequence[Record]) -> str:
         answer("full length", longer),
         _table(longer, epochs),
         "The epoch of the highest mean is found on the test data: it shows when a loss was at its best, and is no score to compare.",
-        difference_table(longer, "bwot") if "bwot" in losses_in(longer) else "",
+        *(difference_table(longer, loss, (epochs,)) for loss in OURS if of_loss(longer, loss)),
+        speed_table(longer),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -62,9 +63,14 @@ def _table(longer, epochs):
     return markdown(pandas.DataFrame(rows).T, "test mAP, %")
 
 
-def next_best_text(records: Sequence[Record], results_dir: str | Path | None) -> str:
+def next_best(records: Sequence[Record], results_dir: str | Path | None) -> list[Record]:
+    """The records of ``results_dir`` of losses at the next best points of their grids; none without a folder."""
+    return _below(records, results_dir, NEXT_BEST)
+
+
+def next_best_text(records: Sequence[Record], others: Sequence[Record]) -> str:
     """Of each loss that diverged at its chosen point: how it does at the next best point of its grid, where that was run."""
-    others, lines = _below(records, results_dir, NEXT_BEST), []
+    lines = []
     for loss in losses_in(records):
         chosen, mine = of_loss(records, loss), of_loss(others, loss)
         lost = sum(each.status == "diverged" for each in chosen)
@@ -77,7 +83,7 @@ def next_best_text(records: Sequence[Record], results_dir: str | Path | None) ->
         )
         lines.append(
             f"At its chosen point {TITLES[loss]} diverged with {lost} of {len(chosen)} seeds. At the next best point of its grid (rate {rate}, "
-            f"margin {margin}), {end.n} of {len(mine)} finished, with a mAP of "
+            f"margin {margin}), {end.n} of {len(mine)} finished, after {point['epochs']} epochs with a mAP of "
             f"{percent(end)} %; {TITLES['bwot']} minus it is {points_of(found)} points, p = {found.p:.2g} of this one comparison. The "
             "rule of the tuning would not have chosen it."
         )

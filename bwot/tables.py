@@ -1,7 +1,7 @@
 """Tables and sentences of a page, made from records: every number in them is one that a run left behind."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas
 
@@ -70,7 +70,10 @@ def result_table(records: Sequence[Record], zero_lines: Sequence[Record] = ()) -
     ]
     for loss, given in zip(losses, settings, strict=True):
         mine = of_loss(records, loss)
-        chosen = {name.replace("_", " "): f"{given[name]:g}" for name in differ}
+        chosen = {
+            name.replace("_", " "): "–" if (loss, name) == ("cross-entropy", "margin") else f"{given[name]:g}"
+            for name in differ
+        }  # fmt: skip
         rows[TITLES[loss]] = _row(mine, None, names) | chosen | _finished(mine)
     return markdown(pandas.DataFrame(rows).T.fillna(""), "loss")
 
@@ -231,6 +234,28 @@ def provenance_table(records: Sequence[Record]) -> str:
         for name, values in facts.items()
     ]
     return "\n".join(["| Provenance | |", "|---|---|", *lines])
+
+
+def made_on(groups: Mapping[str, Sequence[Record]]) -> str:
+    """Which runs of each group were made on which device, as Markdown."""
+    rows = {}
+    for group, records in groups.items():
+        for record in records:
+            device = f"{record.provenance['device']}, {record.provenance.get('precision', 'precision not recorded')}"
+            rows.setdefault((group, device), {}).setdefault(TITLES[record.loss["name"]], []).append(record.seed)  # fmt: skip
+    lines = [
+        f"| {group} | {device} | {'; '.join(f'{loss} {_seeds(seeds)}' for loss, seeds in losses.items())} |"
+        for (group, device), losses in rows.items()
+    ]
+    return "\n".join(
+        ["| runs | device, convolutions | losses and seeds |", "|---|---|---|", *lines]
+    )
+
+
+def _seeds(seeds):
+    first, last = min(seeds), max(seeds)
+    whole = len(seeds) == last - first + 1 > 2
+    return f"{first} to {last}" if whole else ", ".join(map(str, sorted(seeds)))
 
 
 def _settings(records):

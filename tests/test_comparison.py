@@ -38,10 +38,9 @@ def family(make_record, **values):
 def holm_by_loop(p_values):
     """Holm (1979): reject one after the other, the smallest first, at alpha / (hypotheses left)."""
     adjusted = [math.nan] * len(p_values)
-    left = [i for i, p in enumerate(p_values) if not math.isnan(p)]
-    highest = 0.0
-    while left:
-        smallest = min(left, key=lambda i: p_values[i])
+    left, highest = list(range(len(p_values))), 0.0
+    while known := [i for i in left if not math.isnan(p_values[i])]:
+        smallest = min(known, key=lambda i: p_values[i])
         highest = max(highest, min(1.0, len(left) * p_values[smallest]))
         adjusted[smallest] = highest
         left.remove(smallest)
@@ -175,6 +174,10 @@ def test_holm_by_hand():
     assert _holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert _holm([0.5, 0.9]) == [1.0, 1.0]
     assert _holm([]) == []
+
+
+def test_a_comparison_that_diverged_still_counts_in_its_family():
+    assert _holm([0.02, math.nan, 0.3])[0] == pytest.approx(0.06)
 
 
 @given(st.lists(st.floats(0, 1) | st.just(math.nan), max_size=6))

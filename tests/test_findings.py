@@ -63,7 +63,7 @@ def test_fewer_than_two_seeds_say_nothing(n):
 @pytest.mark.parametrize("best, name", [("active", "active pairs"), ("softmax", "softmax weights"), ("cross-entropy", "cross-entropy")])  # fmt: skip
 def test_the_headline_names_a_control_when_it_is_best(many, best, name):
     text = findings.headline({"common": many(**{"bwot": 0.80, "allpairs": 0.7, best: 0.90})})
-    assert f"after 2 epochs, {name} ends highest in mAP (90." in text
+    assert f"after 2 epochs and over 3 seeds, {name} ends highest in mAP (90." in text
     assert ", batch-wise OT at 80." in text and "(difference -" in text and ", lower)" in text
 
 
@@ -90,6 +90,19 @@ def test_the_headline_tells_of_longer_runs_too(many):
     assert "all-pairs mean ends highest" in first and "batch-wise OT ends highest" in second
     assert findings.HOW["full length"] in second
     assert findings.headline({"tuned": tuned, "full length": []}) == findings.headline({"tuned": tuned})  # fmt: skip
+
+
+def test_the_headline_says_what_diverged(many, make_record):
+    lost = [make_record("bwot", seed, (0.1,), diverged="epoch 1, step 3") for seed in range(3)]
+    tuned = [*many(bwot=0.8, active=0.7), make_record("active", 3, (0.1,), diverged="epoch 1, step 3")]  # fmt: skip
+    text = findings.headline({"tuned": tuned, "as published": lost})
+    assert "Of active pairs, 1 of 4 runs diverged" in text
+    assert "With the authors' settings, of batch-wise OT, 3 of 3 runs diverged" in text
+
+
+def test_the_balanced_plan_is_told_where_it_does_not_lead(many):
+    text = findings.headline({"tuned": many(**{"bwot": 0.8, "bwot-balanced": 0.7})})
+    assert "Balanced OT ends at 70." in text and "batch-wise OT minus it is +9." in text
 
 
 def test_the_headline_claims_nothing_from_one_seed(make_record):
@@ -136,9 +149,13 @@ def test_a_difference_of_one_seed_has_no_interval_and_no_p(make_record):
 def test_speed_counts_epochs_to_what_the_plain_mean_ends_with(make_record):
     records = [make_record("allpairs", s, (0.1, 0.5, 0.7 + 0.1 * s)) for s in (0, 1)]  # to 75 %
     records += [make_record("bwot", 0, (0.8, 0.76, 0.9)), make_record("bwot", 1, (0.1, 0.6, 0.74))]
-    table = cells(findings.speed_table(records))
-    assert table["batch-wise OT"]["epochs to 75.0 %"] == "1, –"
-    assert table["all-pairs mean"]["epochs to 75.0 %"] == "–, 2"
+    records += [make_record("active", 0, (0.1,), diverged="epoch 1, step 2")]
+    said, _, table = findings.speed_table(records).partition("\n\n")
+    assert "with which all-pairs mean ends, 75.00 % (mean of 2 runs)" in said
+    table = cells(table)
+    assert table["batch-wise OT"]["epochs"] == "1, –"
+    assert table["all-pairs mean"]["epochs"] == "–, 2"
+    assert table["active pairs"]["epochs"] == "diverged"
     assert table["batch-wise OT"]["mean mAP over the epochs"] == "75.00 ± 11.31"
 
 

@@ -112,7 +112,7 @@ def test_one_seed_has_no_outcome_and_three_have_one(losses, everything):
     everything["mnist"]["common rate"] = [r for r in runs if r.seed == 0]
     assert front.outcomes(everything) == "No comparison has been run yet."
     everything["mnist"]["common rate"] = runs
-    assert front.outcomes(everything).startswith("**MNIST, common rate** (n = 3). With all losses")
+    assert front.outcomes(everything).startswith("**MNIST, common rate.** With all losses")
 
 
 def test_the_state_counts_losses_and_seeds_and_links_the_chapters_there_are(tmp_path, losses, make_record, everything):  # fmt: skip
@@ -157,4 +157,4 @@ def test_the_part_of_shrec13_has_a_row_with_its_other_lambda(losses, everything)
     everything["shrec13-15"] |= {"tuned": mine, "λ = 5": mine[:3]}
     assert "lifted structure ends highest" in front.outcomes(everything)
     assert "| 2 losses, 3 seeds; λ = 5: 1 loss, 3 seeds | not run |" in front.state(PROJECT, everything)  # fmt: skip
-    assert "Hard pairs are emphasised | **no difference shown** on part of SHREC'13 |" in front.verdicts(everything)  # fmt: skip
+    assert "Hard pairs are emphasised | **no difference shown** on part of SHREC'13° |" in front.verdicts(everything)  # fmt: skip

@@ -245,3 +245,19 @@ def test_a_rebuilt_part_of_a_data_set_has_no_number_beside_it(make_record):
     record = shapes_record(make_record, variant="15-class subset")
     record = replace(record, settings=record.settings | {"dataset": "shrec13-15"})
     assert tables.scores_beside([record], []) == "The authors give no number for these data: 15-class subset."  # fmt: skip
+
+
+def test_devices_are_listed_with_the_runs_made_on_them(make_record):
+    records = [make_record("bwot", seed) for seed in (0, 1, 2)] + [make_record("active", 1)]
+    other = replace(records[0], provenance=records[0].provenance | {"device": "a GPU", "precision": "tf32"})  # fmt: skip
+    table = tables.made_on({"tuned": records, "common": [other], "zero lines": []})
+    assert "| tuned | cpu, precision not recorded | batch-wise OT 0 to 2; active pairs 1 |" in table
+    assert "| common | a GPU, tf32 | batch-wise OT 0 |" in table and "zero lines" not in table
+
+
+def test_cross_entropy_has_no_margin_in_a_table(make_record):
+    settings = {"bwot": {"learning_rate": 0.01, "margin": 2.0}, "cross-entropy": {"learning_rate": 0.02, "margin": 5.0}}  # fmt: skip
+    records = [replace(r, settings=r.settings | settings[r.loss["name"]]) for r in map(make_record, settings)]  # fmt: skip
+    _, _, *rows = tables.result_table(records).splitlines()
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows[1:]]
+    assert [each[-4:-2] for each in cells] == [["0.01", "2"], ["0.02", "–"]]
