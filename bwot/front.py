@@ -25,9 +25,9 @@ SHORT = scoreboard.ALL | {"shrec13-15": "part of SHREC'13"}
 """What data sets are called in a list."""
 HOW = {"full length": "full length", "tuned": "tuned", "common rate": "common"}
 """Ways of the scoreboard, as :data:`bwot.findings.HOW` names them."""
-COMMON, OTHER_FEATURES, OTHER_FILES, OTHERWISE = "†", "‡", "°", "§"
-"""Mark a data set whose losses were not tuned one by one, one whose features are not those of the authors' code, one whose files
-are not the published ones, and one where the shorter of two comparisons says otherwise."""
+COMMON, OTHER_FEATURES, OTHERWISE = "†", "‡", "§"
+"""Mark a data set whose losses were not tuned one by one, one whose features are not those of the authors' code, and one where the
+shorter of two comparisons says otherwise."""
 CURVES_OF = 2
 """Data sets in the picture of convergence, the first that have curves."""
 
@@ -63,8 +63,7 @@ def _marked(judged_on, found):
     dataset, finding = judged_on
     shorter = [each.verdict for each in found if each.dataset == dataset and each.way == "tuned"]
     otherwise = finding.way == "full length" and shorter not in ([], [finding.verdict])
-    marks = COMMON * (finding.way == "common rate") + OTHER_FILES * bool(finding.variant)
-    return SHORT[dataset] + marks + OTHERWISE * otherwise
+    return SHORT[dataset] + COMMON * (finding.way == "common rate") + OTHERWISE * otherwise
 
 
 def _as_published(everything):
@@ -84,9 +83,9 @@ def _notes(everything, shown):
     judged = [r for dataset in scoreboard.JUDGED for mine in everything[dataset].values() for r in mine]  # fmt: skip
     if COMMON in shown:
         yield f"{COMMON} One rate for all losses."
-    if OTHER_FILES in shown:
-        parts = [f"{SHORT[name]}: {variant}" for name in scoreboard.JUDGED if (variant := _variant(everything[name]))]  # fmt: skip
-        yield f"{OTHER_FILES} Not the published files ({'; '.join(parts)})."
+    copies = [f"{SHORT[name]} ({variant})" for name in scoreboard.JUDGED if (variant := _variant(everything[name]))]  # fmt: skip
+    if copies:
+        yield f"Not the published files: {', '.join(copies)}."
     if OTHERWISE in shown:
         yield f"{OTHERWISE} Over as many epochs as the authors plot; after fewer, otherwise."
     if OTHER_FEATURES in shown:
@@ -136,7 +135,7 @@ def convergence(everything: dict[str, Ways]) -> Picture | None:
         axis.set_title(title, fontsize=10)
         handles, names = axis.get_legend_handles_labels()
         entries |= dict(zip(names, handles, strict=True))
-    figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, fontsize=9)
     words = " ".join(f"{title}. {told.curves(mine, 'map')}" for title, mine in shown.items())
     rings = ", unfilled: read off the authors' plot, at their settings" if any("authors" in name for name in entries) else ""  # fmt: skip
     return Picture(
