@@ -24,7 +24,7 @@ RECORDS, GPUS, PAGE = (
 )
 BEGIN, END = "% begin: made by `python -m benchmarks.page`", "% end: made"
 EMPTY = (
-    "No record has been made with this version yet, so there is nothing to show. A machine with nothing else to do makes one in a "
+    "No record has been made with this version yet, so only the part on GPUs below has numbers. A machine with nothing else to do makes one in a "
     "few hours:\n\n```bash\nmake bench TRANSPORT='--output book/results/transport/NAME.json'\npython -m benchmarks.page\n```"
 )
 FREE = "OTT, kernel domain"  # the targets are about OTT's default, which is right at every lambda

@@ -13,7 +13,7 @@ from bwot.metrics import check_embeddings, checked_labels
 from bwot.pairs import squared_distances
 
 KERNEL_ROWS = 1000
-"""Rows of a support vector classifier's kernel that are computed at once: 80 MB for 10,000 training embeddings."""
+"""Rows of a support vector classifier's kernel that are computed at once. They take 80 MB for 10,000 training embeddings."""
 
 
 @dataclass(frozen=True, eq=False)

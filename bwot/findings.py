@@ -64,7 +64,7 @@ def answer(how: str, records: Sequence[Record]) -> str:
         ranking += (
             f", {TITLES['bwot']} at {percent(means['bwot'])} % (difference {_short(ours[best])})"
         )
-    epochs, seeds = records[0].settings["epochs"], means["bwot"].n
+    epochs, seeds = records[0].settings["epochs"], max(summary.n for summary in means.values())
     mean = f"{seeds} seeds" if seeds > 1 else "one seed"
     sentences = [f"With {HOW[how]}, after {epochs} epochs and over {mean}, {ranking}."]
     without = [loss for loss in WEIGHT_WITHOUT_TRANSPORT if loss in ours and loss != best]
@@ -92,7 +92,8 @@ def lost(records: Sequence[Record], begin: str = "Of") -> str:
     """Which losses have fewer seeds than were run, and so have the differences with them; empty where all finished."""
     means = {loss: summarise(of_loss(records, loss), "map") for loss in losses_in(records)}
     return " ".join(
-        f"{begin} {TITLES[loss]}, {end.diverged} of {end.n + end.diverged} runs diverged: n = {end.n} in what is said of it."
+        f"{begin} {TITLES[loss]}, {end.diverged} of {end.n + end.diverged} runs diverged"
+        + (f": n = {end.n} in what is said of it." if end.n else ".")
         for loss, end in means.items()
         if end.diverged
     )

@@ -14,7 +14,7 @@ from bwot import claims, findings, scoreboard, told
 from bwot.comparison import losses_in, of_loss, summarise
 from bwot.explorer import draw_points
 from bwot.figures import draw_curves
-from bwot.looks import MARKERS
+from bwot.looks import MARKERS, TITLES
 from bwot.play import PANELS, Settings, play_batch, read, shares
 from bwot.records import Record
 from bwot.scoreboard import Ways
@@ -137,11 +137,13 @@ def convergence(everything: dict[str, Ways]) -> Picture | None:
         entries |= dict(zip(names, handles, strict=True))
     figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, fontsize=9)
     words = " ".join(f"{title}. {told.curves(mine, 'map')}" for title, mine in shown.items())
+    single = [f"{TITLES[loss]} on {title}" for title, mine in shown.items() for loss in losses_in(mine) if len(of_loss(mine, loss)) == 1]  # fmt: skip
     rings = ", unfilled: read off the authors' plot, at their settings" if any("authors" in name for name in entries) else ""  # fmt: skip
     return Picture(
         figure,
         f"Curves of the test mAP over the epochs, a panel for each data set{rings}. {words}",
-        f"Test mAP over the epochs: mean over the seeds that finished, band from lowest to highest{rings}.",
+        f"Test mAP over the epochs: mean over the seeds that finished, band from lowest to highest{rings}."
+        + (f" One run finished of {', '.join(single)}." if single else ""),
     )
 
 

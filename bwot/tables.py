@@ -190,7 +190,10 @@ HOW_SET = {True: "With the authors' settings", False: "With these settings"}
 def authors_section(records: Sequence[Record]) -> str:
     """The table of :func:`authors_table` with what a reader has to know of it, or why there is none."""
     if not records[0].dataset["official"]:
-        return "Numbers of other data than the paper's are not set beside the authors'."
+        return (
+            "Numbers of other data than the paper's are not set beside the authors' here; {doc}`the scoreboard </book/scoreboard>` "
+            "lists both, without a verdict."
+        )
     table = authors_table(records)
     if not table and all(record.status == "diverged" for record in records):
         places = " and ".join(dict.fromkeys(record.diverged for record in records))

@@ -24,7 +24,7 @@ from bwot.progress import progress
 
 LOWEST_RATE = 1e-7  # authors' 3D code, adjust_learning_rate
 SECONDS_BETWEEN = 0.5
-"""From one checkpoint to the next, at least: of an epoch on cached features, a tenth of a second, writing one is a tenth."""
+"""From one checkpoint to the next, at least. An epoch on cached features takes a tenth of a second, and writing one a tenth of that."""
 
 
 @dataclass(frozen=True, kw_only=True)
