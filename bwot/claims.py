@@ -150,7 +150,7 @@ CLAIMS = (
         _five_epochs, ("modelnet10", "modelnet40"),
     ),
     Claim(
-        "together", "Network and metric are learned together, by the loss alone",
+        "together", "Network and metric learn from the loss alone",
         "The test mAP after the last epoch of training with the batch-wise loss, minus that of the same network before the first step",
         "It does not show that training both is better than training the metric head alone: no run here holds the network fixed",
         _together, ("mnist", "cifar10"),

@@ -127,7 +127,7 @@ def convergence(everything: dict[str, Ways]) -> Picture | None:
     shown = _with_curves(everything)
     if not shown:
         return None
-    figure, axes = matplotlib.pyplot.subplots(1, len(shown), figsize=(3.5 * len(shown), 2.8))
+    figure, axes = matplotlib.pyplot.subplots(1, len(shown), figsize=(3.5 * len(shown), 2.9))
     panels = axes.flat if len(shown) > 1 else [axes]
     entries = {}
     for axis, (title, mine) in zip(panels, shown.items(), strict=True):
