@@ -21,7 +21,7 @@ TITLES = {loss: title for loss, (title, _) in _LOOKS.items()}
 MARKERS = {loss: marker for loss, (_, marker) in _LOOKS.items()}
 _ROUND = "#0173b2 #c07a00 #029e73 #d55e00 #cc78bc #8b5e34 #8a63d2 #949494 #8c8600 #2f8fc9".split()
 COLOURS = dict(zip(_LOOKS, 2 * _ROUND, strict=False))
-"""Seaborn's colours for the colour-blind, darker where those are too light on white. Each has 3:1 against either theme's paper."""
+"""Seaborn's colours for the colour-blind, darker where those are too light on white. Each has a contrast of three to one against either theme's paper."""
 LINES = {loss: "-" if place < 10 else "--" for place, loss in enumerate(_LOOKS)}
 """Dashed in the second round of colours."""
 SCORE_NAMES = {

@@ -458,12 +458,14 @@ def test_no_request_leaves_the_origin_of_a_served_site(origin, browser):
     tab = context.new_page()
     requests, errors = [], []
     tab.on("request", lambda request: requests.append(request.url))
-    tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
+    tab.on("console", lambda message: message.type == "error" and errors.append((message.text, message.location["url"])))  # fmt: skip
     for page in ("index.html", "book/explorer.html", "book/executed/hard_samples.html"):
         tab.goto(origin + page, wait_until="load")
         tab.wait_for_url("**/book/**")
         tab.evaluate(TYPESET)
     assert [url for url in requests if not url.startswith((origin, "data:", "blob:"))] == []
+    # the page that leads to the first one has no icon of its own, so the browser may ask for the usual one
+    errors = [(text, url) for text, url in errors if url != origin + "favicon.ico"]
     assert errors == [] and len(requests) > 20
     context.close()
 
