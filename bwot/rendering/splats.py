@@ -21,6 +21,12 @@ REACH = 5  # the neighbour to which a spheroid reaches: random points then leave
 SMALLEST, LARGEST = 0.004, 0.12  # radius, in radii of the sphere around the shape
 FLATNESS = 0.25  # of a spheroid, its height over its width
 PULL = 0.6  # of the way from a point to the mean of its neighbours: against noise, and what sticks out at a rim
+TILE = 8  # pixels along a side of a tile
+PIXELS = TILE * TILE
+ROWS, COLUMNS = (
+    each.ravel().astype(np.float32) for each in np.indices((TILE, TILE))
+)  # of a tile's pixels
+PLANES = 7  # that a tile has: sums of normals (3), weights and weighted depths, the foremost depth, a product that is added
 FITTING = 1.0  # radius of the sphere that has to hold all spheroids, as it holds a mesh
 
 
@@ -81,27 +87,73 @@ def splat_layer(splats: Splats, frame: Float64[np.ndarray, "3 3"], size: int) ->
 @compiled
 @no_type_check
 def _draw(centres, normals, radii, size):
-    front = np.full((size, size), np.inf, np.float32)
-    sums = np.zeros((size, 5, size), np.float32)
-    for last in (False, True):
-        for n in range(len(centres)):
-            _draw_one(centres[n], normals[n], radii[n], front, sums, last)
-    result = np.zeros((size, size, 3), np.float32)
-    for i in range(size):
-        for j in range(size):
-            p, q, r = sums[i, 0, j], sums[i, 1, j], sums[i, 2, j]
-            length = math.sqrt(p * p + q * q + r * r)
-            if length > 0:
-                result[i, j, 0], result[i, j, 1], result[i, j, 2] = p / length, q / length, r / length  # fmt: skip
-                front[i, j] = sums[i, 4, j] / sums[i, 3, j]
-    return front, result
+    """Depths and normals. Drawn on tiles of pixels, each contiguous: a loop over one has no remainder and no overlap to check."""
+    side = (size + TILE - 1) // TILE
+    tiles = np.zeros((side, side, PLANES * PIXELS), np.float32)
+    tiles[:, :, 5 * PIXELS : 6 * PIXELS] = np.inf
+    farthest = np.full((side, side), np.inf, np.float32)
+    for n in range(len(centres)):
+        _draw_one(centres[n], normals[n], radii[n], tiles, farthest, size, False)
+    for i in range(side):
+        for j in range(side):
+            farthest[i, j] = _farthest(tiles[i, j, 5 * PIXELS : 6 * PIXELS])
+    for n in range(len(centres)):
+        _draw_one(centres[n], normals[n], radii[n], tiles, farthest, size, True)
+    return _untiled(tiles, farthest, size)
 
 
 @compiled
 @no_type_check
-def _draw_one(centre, normal, radius, front, sums, last):
+def _farthest(front):
+    """The largest of the depths that are finite, as they are wherever a spheroid is."""
+    result = np.float32(-np.inf)
+    for depth in front:
+        result = max(result, depth if depth < np.inf else np.float32(-np.inf))
+    return result
+
+
+@compiled
+@no_type_check
+def _untiled(tiles, farthest, size):
+    depths = np.full((size, size), np.inf, np.float32)
+    normals = np.zeros((size, size, 3), np.float32)
+    for i in range(len(tiles)):
+        for j in range(len(tiles)):
+            if farthest[i, j] > -np.inf:
+                _normalise(tiles[i, j])
+                _place(tiles[i, j], depths, normals, TILE * i, TILE * j, size)
+    return depths, normals
+
+
+@compiled
+@no_type_check
+def _normalise(tile):
+    """Of a tile: unit normals and depths in place of what they are made of."""
+    for k in range(PIXELS):
+        p, q, r = tile[k], tile[PIXELS + k], tile[2 * PIXELS + k]
+        length = math.sqrt(p * p + q * q + r * r)
+        over = np.float32(1) / length if length > 0 else np.float32(0)
+        depth = tile[4 * PIXELS + k] / tile[3 * PIXELS + k]
+        tile[k], tile[PIXELS + k], tile[2 * PIXELS + k] = over * p, over * q, over * r
+        tile[4 * PIXELS + k] = depth if length > 0 else np.float32(np.inf)
+
+
+@compiled
+@no_type_check
+def _place(tile, depths, normals, top, left, size):
+    for i in range(min(TILE, size - top)):
+        for j in range(min(TILE, size - left)):
+            k = TILE * i + j
+            depths[top + i, left + j] = tile[4 * PIXELS + k]
+            normals[top + i, left + j, 0] = tile[k]
+            normals[top + i, left + j, 1] = tile[PIXELS + k]
+            normals[top + i, left + j, 2] = tile[2 * PIXELS + k]
+
+
+@compiled
+@no_type_check
+def _draw_one(centre, normal, radius, tiles, farthest, size, last):
     """One spheroid into the foremost depths; with ``last`` into the sums of what is not far behind them."""
-    size = len(front)
     x, y, z = centre
     p, q, r = normal
     if p * x + q * y + r * z > 0:  # the camera is at the origin, so this one turns away from it
@@ -112,22 +164,19 @@ def _draw_one(centre, normal, radius, front, sums, last):
     wide, high = reach * math.sqrt(1 - thin * p * p) + 1, reach * math.sqrt(1 - thin * q * q) + 1
     column, row = middle - scale * x / z, middle + scale * y / z
     left, right = max(int(column - wide), 0), min(int(column + wide) + 1, size)
+    top, below = max(int(row - high), 0), min(int(row + high) + 1, size)
     step = np.float32(1) / scale
     first = (np.float32(left) + np.float32(0.5) - middle) * step
-    weights, depths = (
-        np.empty(max(right - left, 0), np.float32),
-        np.empty(max(right - left, 0), np.float32),
-    )
-    for i in range(max(int(row - high), 0), min(int(row + high) + 1, size)):
-        b = (middle - np.float32(0.5) - np.float32(i)) * step
-        if last:
-            line = front[i, left:right]
-            _weigh(line, weights, depths, x, y, z, p, q, r, radius, first, b, step)
-            for k, value in enumerate((p, q, r, np.float32(1))):
-                _add(sums[i, k, left:right], weights, value)
-            _add(sums[i, 4, left:right], depths, np.float32(1))
-        else:
-            _advance(front[i, left:right], x, y, z, p, q, r, radius, first, b, step)
+    start = middle - np.float32(0.5)
+    nearest = -z - np.float32(2.001) * radius  # what is farther in front hides all of it
+    for i in range(top // TILE, (below + TILE - 1) // TILE):
+        for j in range(left // TILE, (right + TILE - 1) // TILE):
+            box = (np.float32(top - TILE * i), np.float32(below - TILE * i), np.float32(left - TILE * j), np.float32(right - TILE * j))  # fmt: skip
+            level = start - np.float32(TILE * i)
+            if not last:
+                _advance(tiles[i, j], box, x, y, z, p, q, r, radius, first, level, step)
+            elif nearest <= farthest[i, j]:
+                _weigh(tiles[i, j], box, x, y, z, p, q, r, radius, first, level, step)
 
 
 @inlined
@@ -148,30 +197,39 @@ def _meeting(x, y, z, p, q, r, radius, a, b):
     return ahead, root, s + ahead * a, t + ahead * b, off + ahead * slope
 
 
-@compiled
+@inlined
 @no_type_check
-def _advance(front, x, y, z, p, q, r, radius, first, b, step):
-    for j in range(len(front)):
-        ahead, root, _, _, _ = _meeting(x, y, z, p, q, r, radius, first + np.float32(j) * step, b)
-        depth = ahead - z if root >= 0 else np.float32(np.inf)
-        front[j] = min(depth, front[j])
+def _ray(k, box, first, level, step):
+    i, j = ROWS[k], COLUMNS[k]
+    inside = (i >= box[0]) & (i < box[1]) & (j >= box[2]) & (j < box[3])
+    return first + (j - box[2]) * step, (level - i) * step, inside
 
 
 @compiled
 @no_type_check
-def _weigh(front, weights, depths, x, y, z, p, q, r, radius, first, b, step):
+def _advance(tile, box, x, y, z, p, q, r, radius, first, level, step):
+    for k in range(PIXELS):
+        a, b, inside = _ray(k, box, first, level, step)
+        ahead, root, _, _, _ = _meeting(x, y, z, p, q, r, radius, a, b)
+        depth = ahead - z if inside & (root >= 0) else np.float32(np.inf)
+        tile[5 * PIXELS + k] = min(depth, tile[5 * PIXELS + k])
+
+
+@compiled
+@no_type_check
+def _weigh(tile, box, x, y, z, p, q, r, radius, first, level, step):
     over = 1 / (radius * radius)
-    for j in range(len(front)):
-        ahead, root, s, t, off = _meeting(x, y, z, p, q, r, radius, first + np.float32(j) * step, b)
+    for k in range(PIXELS):
+        a, b, inside = _ray(k, box, first, level, step)
+        ahead, root, s, t, off = _meeting(x, y, z, p, q, r, radius, a, b)
         across = s * s + t * t + ahead * ahead - off * off  # from the axis, squared
         weight = max(np.float32(1) - across * over, np.float32(0.01))
-        counts = (root >= 0) & (ahead - z <= front[j] + radius)
-        weights[j] = weight * weight if counts else np.float32(0)
-        depths[j] = (ahead - z) * weights[j]
-
-
-@compiled
-@no_type_check
-def _add(sums, weights, value):
-    for j in range(len(sums)):
-        sums[j] += weights[j] * value
+        counts = inside & (root >= 0) & (ahead - z <= tile[5 * PIXELS + k] + radius)
+        weight = np.float32(weight * weight) if counts else np.float32(0)
+        tile[k] += weight * p
+        tile[PIXELS + k] += weight * q
+        tile[2 * PIXELS + k] += weight * r
+        tile[3 * PIXELS + k] += weight
+        tile[6 * PIXELS + k] = (ahead - z) * weight
+    for k in range(PIXELS):  # rounded before it is added, as on every machine
+        tile[4 * PIXELS + k] += tile[6 * PIXELS + k]
