@@ -230,17 +230,24 @@ def below(records: Sequence[Record], results_dir: str | Path | None, folder: str
     return [read_record(path) for path in paths]
 
 
+def sides(records: Sequence[Record], results_dir: str | Path | None) -> dict[str, list[Record]]:
+    """What is tuned beside the losses of a page, by the λ that differs; of those that ``results_dir`` has."""
+    folders = experiment_of(records[0].settings["dataset"]).SIDES
+    found = [below(records, results_dir, side) for side in folders]
+    return {f"tuned, λ = {mine[0].settings['lam']:g}": mine for mine in found if mine}
+
+
 def side_text(records: Sequence[Record], results_dir: Path) -> str:
     """The batch-wise loss beside itself with other settings, tuned anew, where ``results_dir`` has such runs; or nothing."""
     lines = []
-    for side, settings in experiment_of(records[0].dataset["name"]).SIDES.items():
-        others = below(records, results_dir, side)
-        pair = [of_loss(each, settings["loss"]) for each in (records, others)]
+    for side, others in sides(records, results_dir).items():
+        loss = others[0].loss["name"]
+        pair = [of_loss(each, loss) for each in (records, others)]
         if all(pair):
             lam = [f"$\\lambda = {each[0].settings['lam']:g}$" for each in pair]
             found = difference_of("", side, *(by_seed(each, "map") for each in pair))
             lines.append(
-                f"With {lam[1]}, tuned anew, {TITLES[settings['loss']]} has a mAP of {percent(summarise(pair[1], 'map'))} % (n = {len(pair[1])}): "
+                f"With {lam[1]}, tuned anew, {TITLES[loss]} has a mAP of {percent(summarise(pair[1], 'map'))} % (n = {len(pair[1])}): "
                 f"{lam[0]} minus {lam[1]} is {points_of(found)} points, p = {found.p:.2g} of this one comparison."
             )
     return "\n\n".join(lines)

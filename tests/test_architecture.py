@@ -58,6 +58,7 @@ FLOORS = [
         "shape_figures",
         "told",
         "tables",
+        "origins",
         "toy",
         "play",
         "indexing",

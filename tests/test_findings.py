@@ -260,7 +260,8 @@ def test_one_run_does_not_lead_where_others_have_several(make_record):
 def test_the_same_loss_with_another_lambda_stands_beside_it_where_it_was_run(make_record, tmp_path):
     ours = [make_record("bwot", seed, (0.1, 0.6 + 0.01 * seed)) for seed in (0, 1)]
     for record in ours:
-        record.dataset["name"], record.settings["lam"] = "shrec13-15", 10.0
+        record.dataset["name"] = record.settings["dataset"] = "shrec13-15"
+        record.settings["lam"] = 10.0
         other = make_record("bwot", record.seed, (0.1, 0.5))
         other.settings["lam"] = 5.0
         write_record(other, tmp_path / f"shrec13-15/lam5/bwot-seed{record.seed}.json")
@@ -269,4 +270,6 @@ def test_the_same_loss_with_another_lambda_stands_beside_it_where_it_was_run(mak
         "With $\\lambda = 5$, tuned anew, batch-wise OT has a mAP of 50.00 ± 0.00 % (n = 2)" in text
     )
     assert "is +10.50 (+4.15 to +16.85) points, p = 0.03" in text
+    assert list(findings.sides(ours, tmp_path)) == ["tuned, λ = 5"]
     assert findings.side_text(ours, tmp_path / "none") == ""
+    assert findings.sides(ours, None) == {}
