@@ -138,11 +138,16 @@ def _runs(losses: Mapping[str, list[int]]) -> str:
     together: dict[str, list[str]] = {}
     ranked = list(TITLES.values())
     for loss, seeds in sorted(losses.items(), key=lambda each: ranked.index(each[0])):
-        together.setdefault(_seeds(seeds), []).append(loss)
+        together.setdefault(seeds_of(seeds), []).append(loss)
     return "; ".join(f"{', '.join(names)}: {seeds}" for seeds, names in together.items())
 
 
-def _seeds(seeds: Iterable[int]) -> str:
+def seeds_of(seeds: Iterable[int]) -> str:
+    """A list of seeds, or their range.
+
+    >>> seeds_of([2, 0, 1]), seeds_of([0, 2])
+    ('0 to 2', '0, 2')
+    """
     ranked = sorted(seeds)
     whole = len(ranked) == ranked[-1] - ranked[0] + 1 > 2
     return f"{ranked[0]} to {ranked[-1]}" if whole else ", ".join(map(str, ranked))
