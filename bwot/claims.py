@@ -22,7 +22,7 @@ from bwot.comparison import (
 from bwot.findings import WEIGHT_WITHOUT_TRANSPORT, points_of, said
 from bwot.looks import TITLES
 from bwot.records import Record
-from bwot.scoreboard import JUDGED, OURS, Ways, variant_of
+from bwot.scoreboard import FILLED, JUDGED, OURS, Ways, variant_of
 from bwot.tables import captioned
 
 WORDS = {
@@ -261,7 +261,7 @@ def details(everything: dict[str, Ways]) -> str:
                 "|---|---|---:|---:|---:|---|"]  # fmt: skip
         if rows:
             caption = f"{claim.text}: what was measured."
-            parts.append(captioned([*head, *rows], caption, f"claim-{claim.name}"))
+            parts += [captioned([*head, *rows], caption, f"claim-{claim.name}"), FILLED]
         else:
             parts.append("No committed record has these numbers yet.")
     return "\n\n".join(parts)

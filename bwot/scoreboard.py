@@ -36,6 +36,8 @@ FOLDERS = {
 }
 UNVERIFIED = ("as downloaded", "no check-sum is published")
 """What the variant of every copy says where the publisher states no check-sum; what else it says, says more."""
+FILLED = "Filled by the records of the data and settings that a row begins with ({doc}`records`)."
+"""For below a table with rows of several folders."""
 SIGNS = {"lam": "λ", "gamma": "γ"}
 OURS = ("full length", "tuned", "common rate")
 """Ways with settings of ours; the first one that has a number gives it."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
-from bwot.comparison import Summary, losses_in, of_loss, summarise, verdict
+from bwot.comparison import Summary, losses_in, of_loss, stopped, summarise, verdict
 from bwot.data.images import ImageSet
 from bwot.data.sketches import SketchData
 from bwot.looks import SCORE_NAMES, TITLES
@@ -220,8 +220,10 @@ def authors_section(records: Sequence[Record]) -> str:
         )
     table = authors_table(records)
     if not table and all(record.status == "diverged" for record in records):
-        places = " and ".join(dict.fromkeys(record.diverged for record in records))
-        return f"{HOW_SET[records[0].settings['as_published']]} every run diverged, at {places}: there is no score to set beside their plot."
+        places = " and ".join(
+            dict.fromkeys(stopped(r.diverged, r.provenance["device"]) for r in records)
+        )
+        return f"{HOW_SET[records[0].settings['as_published']]} every run diverged, {places}: there is no score to set beside their plot."
     if not table:
         return "The authors give no number for this data set."
     accuracy = "Our accuracy is fitted on 10,000 training images, theirs on all. *Within the band*: one more run of ours could give their value."

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from bwot import cross_retrieval, evaluation, provenance, training
+from bwot.comparison import stopped
 from bwot.data.images import ImageSet
 from bwot.data.sketches import SketchData
 from bwot.experiments import Experiment, Sketches
@@ -78,7 +79,9 @@ def tune(
         tried = replace(longest, learning_rate=point[0], margin=point[1])
         cell = _try(tried, epochs, data, device)
         outcome = (
-            f"diverged at {cell['diverged']}" if "diverged" in cell else f"mAP {cell['map']:.4f}"
+            f"diverged {stopped(cell['diverged'], device)}"
+            if "diverged" in cell
+            else f"mAP {cell['map']:.4f}"
         )
         report(f"rate {point[0]:g}  margin {point[1]:g}  {epochs} epochs  {outcome}")
         return cell
