@@ -137,6 +137,7 @@ def _tune(options) -> int:
 def _run(options) -> int:
     from dataclasses import replace
 
+    from bwot.comparison import stopped
     from bwot.records import write_record
     from bwot.runs import run
     from bwot.tuning import TuningError, read_tuning
@@ -159,8 +160,9 @@ def _run(options) -> int:
     if options.output:
         write_record(record, options.output)
     if record.status == "diverged":
+        where = stopped(record.diverged, record.provenance["device"])
         print(
-            f"bwot: DivergedError: the loss stopped being finite at {record.diverged}; recorded as diverged.",
+            f"bwot: DivergedError: the loss stopped being finite {where}; recorded as diverged.",
             file=sys.stderr,
         )
     else:

@@ -1,12 +1,14 @@
 """The claims of the paper, each with a quantity that the records hold, its interval, and a verdict in words.
 
 A quantity is a difference that would be zero if the claim were empty, taken seed by seed. It *supports* a claim where its
-Holm-corrected p-value is below .05 and its mean is positive, and speaks against it where the mean is negative. A difference
+Holm-corrected p-value is below .05 and its mean is positive, and speaks against it where the mean is negative. Of a ratio it is that
+of the logarithms, so that mean and interval, turned back, are those of a length and not below zero. A difference
 between the curves of two losses is corrected for all other losses compared on that data set in that way, as in its chapter,
 so that one difference has one p-value in the whole book; the other quantities for the rows of their claim.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from bwot.comparison import (
@@ -17,10 +19,10 @@ from bwot.comparison import (
     of_loss,
     paired_differences,
 )
-from bwot.findings import WEIGHT_WITHOUT_TRANSPORT, said
+from bwot.findings import WEIGHT_WITHOUT_TRANSPORT, points_of, said
 from bwot.looks import TITLES
 from bwot.records import Record
-from bwot.scoreboard import JUDGED, OURS, Ways, variant_of
+from bwot.scoreboard import FILLED, JUDGED, OURS, Ways, variant_of
 from bwot.tables import captioned
 
 WORDS = {
@@ -29,16 +31,17 @@ WORDS = {
     "no difference shown": "no difference shown",
     "no interval": "one seed, no interval",
 }
+"""Verdicts, unless a claim has words of its own: what was measured may be less than what the claim says."""
 LONG, SHORT = 200, 5
 """Epochs of the networks that the paper says it beats, and of its own."""
 
 
 class Quantity(NamedTuple):
-    """A measured difference; ``scale`` takes it to the unit in which it is shown. One that does not decide stands beside."""
+    """A measured difference, shown in points, or of logarithms, shown as a ratio. One that does not decide stands beside."""
 
     label: str
     difference: Difference
-    scale: float = 100.0
+    ratio: bool = False
     decides: bool = True
 
 
@@ -51,6 +54,7 @@ class Claim(NamedTuple):
     silent: str
     measure: Callable[[Sequence[Record]], list[Quantity]]
     datasets: tuple[str, ...] = tuple(JUDGED)
+    words: Mapping[str, str] = WORDS
 
 
 def _minus(records, other, epoch=None):
@@ -67,9 +71,13 @@ def _corrected(quantities):
 
 
 def _emphasis(records):
-    ratio = by_seed(of_loss(records, "bwot"), "gradient_ratio")
-    longer = difference_of("bwot", "allpairs", ratio, dict.fromkeys(ratio, 1.0))
-    length = Quantity("length of the gradient over that of uniform weights, minus 1", longer, 1.0)
+    ratios = by_seed(of_loss(records, "bwot"), "gradient_ratio")
+    ratios = {
+        seed: ratio for seed, ratio in ratios.items() if ratio
+    }  # both gradients are 0 where no pair has an error
+    logarithms = {seed: math.log(ratio) for seed, ratio in ratios.items()}
+    longer = difference_of("bwot", "allpairs", logarithms, dict.fromkeys(ratios, 0.0))
+    length = Quantity("length of the gradient over that of uniform weights", longer, ratio=True)
     return _corrected([length, *_share(records)])
 
 
@@ -120,13 +128,15 @@ def _transport(records):
 CLAIMS = (
     Claim(
         "hard", "Hard pairs are emphasised",
-        "After the last epoch: how many times as long the gradient is as that of uniform weights on the same network and batches, "
-        "minus one. Beside it, where both were trained with one margin, the share of the plan's weight on pairs that have an error, minus "
+        "Only the length of the gradient after the last epoch: how many times as long it is as that of uniform weights on the same network "
+        "and batches. Beside it, where both were trained with one margin, the share of the plan's weight on pairs that have an error, minus "
         "the share that uniform weights put there (all-pairs mean, same seed)",
         "The margin decides which pairs have an error: where each loss was tuned to a margin of its own, the shares are no one "
         "quantity, and there is no such row. They belong to two networks, each trained with its own loss. A longer gradient says that weight went to pairs which "
-        "pull more, or cancel less; it does not say which, nor that this helps. The controls that weigh pairs have longer gradients too",
+        "pull more, or cancel less; it does not say which, nor that this helps. A run in which no pair of those batches has an error left has no "
+        "such ratio and is left out. The controls that weigh pairs have longer gradients too",
         _emphasis,
+        words=WORDS | {"higher": "longer gradient", "lower": "shorter gradient"},
     ),
     Claim(
         "faster", "Training converges faster than pair-wise",
@@ -150,10 +160,11 @@ CLAIMS = (
         _five_epochs, ("modelnet10", "modelnet40"),
     ),
     Claim(
-        "together", "Network and metric learn from the loss alone",
+        "together", "Network and metric are trained by the loss alone",
         "The test mAP after the last epoch of training with the batch-wise loss, minus that of the same network before the first step",
-        "It does not show that training both is better than training the metric head alone: no run here holds the network fixed",
-        _together, ("mnist", "cifar10"),
+        "It says that the mAP rises, not what the network or the head learned, nor that training both is better than training the head "
+        "alone: no run here holds the network fixed",
+        _together, ("mnist", "cifar10"), WORDS | {"higher": "mAP rises", "lower": "mAP falls"},
     ),
     Claim(
         "transport", "Transport adds to hard weighting",
@@ -186,7 +197,8 @@ def findings(claim: Claim, everything: dict[str, Ways]) -> list[Finding]:
                 data = records[0].dataset
                 variant = variant_of(data)
                 said_so = _together_say(quantities)
-                found.append(Finding(dataset, variant, way, quantities, said_so))
+                verdict = claim.words.get(said_so, said_so)
+                found.append(Finding(dataset, variant, way, quantities, verdict))
     return found
 
 
@@ -196,8 +208,8 @@ def _together_say(quantities):
     words = [said(difference) if difference.n else "not run" for difference in family]
     for word in ("lower", "not run", "no interval", "no difference shown"):
         if word in words:
-            return WORDS.get(word, word)
-    return WORDS["higher"]
+            return word
+    return "higher"
 
 
 def judged(claim: Claim, found: Sequence[Finding]) -> dict[str, list[tuple[str, Finding | None]]]:
@@ -207,7 +219,7 @@ def judged(claim: Claim, found: Sequence[Finding]) -> dict[str, list[tuple[str, 
         mine = [each for each in found if each.dataset == dataset]
         best = next((each for each in mine if each.verdict != "not run"), None)
         said_on.setdefault(best.verdict if best else "not run", []).append((dataset, best))
-    return {word: said_on[word] for word in (*WORDS.values(), "not run") if word in said_on}
+    return {word: said_on[word] for word in (*claim.words.values(), "not run") if word in said_on}
 
 
 def verdict(claim: Claim, found: Sequence[Finding]) -> str:
@@ -245,25 +257,32 @@ def details(everything: dict[str, Ways]) -> str:
         found = findings(claim, everything)
         parts.append(f"**{claim.text}.** {claim.measured}. {claim.silent}.")
         rows = [_line(each, quantity) for each in found for quantity in each.quantities]
-        head = ["| data, settings | compared | difference (95\N{NO-BREAK SPACE}% interval) | seeds | p | says |",
+        head = ["| data, settings | compared | measured (95\N{NO-BREAK SPACE}% interval) | seeds | p | says |",
                 "|---|---|---:|---:|---:|---|"]  # fmt: skip
         if rows:
             caption = f"{claim.text}: what was measured."
-            parts.append(captioned([*head, *rows], caption, f"claim-{claim.name}"))
+            parts += [captioned([*head, *rows], caption, f"claim-{claim.name}"), FILLED]
         else:
             parts.append("No committed record has these numbers yet.")
     return "\n\n".join(parts)
 
 
+def ratio_of(difference: Difference) -> str:
+    """The ratio whose logarithm a difference is, with its interval where there is one: neither is below zero."""
+    mean, low, high = (f"{math.exp(value):#.3g}" for value in (difference.mean, difference.low, difference.high))  # fmt: skip
+    if not difference.n:
+        return "–"
+    return f"× {mean} ({low} to {high})" if difference.n > 1 else f"× {mean}"
+
+
 def _line(finding, quantity):
-    d, scale = quantity.difference, quantity.scale
-    interval = f" ({scale * d.low:+.2f} to {scale * d.high:+.2f})" if d.n > 1 else ""
+    d = quantity.difference
     cells = (
         f"{_data(finding)}, {finding.way}",
         quantity.label,
-        f"{scale * d.mean:+.2f}{interval}" if d.n else "–",
+        ratio_of(d) if quantity.ratio else points_of(d),
         d.n,
         f"{d.p:.2g}" if d.n > 1 else "–",
-        WORDS[said(d)] if d.n else "not run",
+        said(d) if d.n else "not run",
     )
     return f"| {' | '.join(map(str, cells))} |"

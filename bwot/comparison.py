@@ -50,6 +50,15 @@ def losses_in(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(record.loss["name"] for record in records))
 
 
+def stopped(where: str, device: str) -> str:
+    """Where training diverged, from what a record says; on a GPU it is noticed at the end of an epoch alone.
+
+    >>> stopped("epoch 1, step 3", "cpu"), stopped("epoch 1, step 351", "cuda")
+    ('at epoch 1, step 3', 'in epoch 1')
+    """
+    return f"at {where}" if device == "cpu" else f"in {where.partition(',')[0]}"
+
+
 def at_epoch(record: Record, score: str, epoch: int) -> float | None:
     """A score of the history, or None where it was not taken or the run had diverged."""
     return next((row.get(score) for row in record.history if row["epoch"] == epoch), None)

@@ -2,37 +2,58 @@
 
 from collections.abc import Iterator
 
-from bwot.comparison import by_seed, difference_of, losses_in, of_loss, paired_differences
+from bwot.comparison import by_seed, difference_of, losses_in, of_loss, paired_differences, stopped
 from bwot.experiments import Sketches
 from bwot.findings import points_of, said
 from bwot.looks import TITLES
 from bwot.records import Record
-from bwot.scoreboard import ALL, Ways, side_name, variant_of
+from bwot.scoreboard import ALL, FILLED, Ways, side_name, variant_of
 from bwot.tables import captioned
 
 REPLAYED = 4
-"""Losses of a replay that are shown."""
+"""Losses of a replay that are shown, at most."""
 
 
 def diverged_table(everything: dict[str, Ways]) -> str:
-    """Where the runs with the authors' settings stopped, and how their losses grew on the way."""
-    rows = []
+    """Where the runs with the authors' settings stopped, and how the losses grew in the replays of those that did."""
+    rows, replays = [], {}
     for ways in everything.values():
         mine = ways["as published"]
         lost = [record for record in mine if record.status == "diverged"]
         if mine:
-            where = "; ".join(dict.fromkeys(record.diverged for record in lost)) or "–"
-            losses = ", ".join(f"{value:.4g}" for value in mine[0].replay[:REPLAYED])
+            where = (
+                "; ".join(dict.fromkeys(stopped(r.diverged, r.provenance["device"]) for r in lost))
+                or "–"
+            )
+            for record in lost:
+                losses = ", ".join(f"{value:.4g}" for value in record.replay[:REPLAYED])
+                replays.setdefault(losses, {})[ALL[record.dataset["name"]]] = None
             ratios = sorted(f"{record.history[0]['gradient_ratio']:.5f}" for record in mine)
             longer = " to ".join(dict.fromkeys((ratios[0], ratios[-1])))
-            rows.append(f"| {_data(mine[0])} | {len(lost)} of {len(mine)} | {where} | {losses} | {longer} |")  # fmt: skip
-    head = ["| data | diverged | where | first losses of the replay | gradient over that of uniform weights |", "|---|---|---|---|---:|"]  # fmt: skip
+            rows.append(f"| {_data(mine[0])} | {len(lost)} of {len(mine)} | {where} | {longer} |")  # fmt: skip
+    head = ["| data | diverged | where | gradient over that of uniform weights |", "|---|---|---|---:|"]  # fmt: skip
     caption = (
-        "Runs with the authors' settings. The replay takes the first steps of the same run on embedded digits and ends where the "
-        f"loss leaves the range; its first {REPLAYED} losses at most. Last: length of the gradient before the first step over that "
-        "of uniform weights on the same batches."
+        "Runs with the authors' settings. Last: length of the gradient before the first step over that of uniform weights on the same batches, "
+        "the lowest and the highest of the seeds."
     )
-    return captioned([*head, *rows], caption, "diverged") if rows else "No such run yet."
+    if not rows:
+        return "No such run yet."
+    return "\n\n".join(
+        [captioned([*head, *rows], caption, "diverged"), FILLED, *_replayed(replays)]
+    )
+
+
+def _replayed(replays):
+    """What is kept of the losses on the way: not those of the data sets themselves."""
+    together = {}
+    for losses, on in replays.items():
+        together.setdefault(" and ".join(on), []).append(losses)
+    if together:
+        told = "; ".join(f"of the runs on {on} they begin with {', or '.join(each)}" for on, each in together.items())  # fmt: skip
+        yield (
+            f"No record keeps the loss of each step. Kept is a replay, the first steps with the same settings on embedded digits, whatever the data of the run, "
+            f"up to where the loss leaves the range: {told}."
+        )
 
 
 def selection_table(everything: dict[str, Ways]) -> str:
@@ -47,7 +68,11 @@ def selection_table(everything: dict[str, Ways]) -> str:
                 )
     head = ["| data, settings | loss | epochs | seeds | mean | largest |", "|---|---|---:|---:|---:|---:|"]  # fmt: skip
     caption = "Test mAP of the best epoch minus that of the last one, in points: what choosing the epoch on the test data would add."
-    return captioned([*head, *rows], caption, "selection") if rows else "No finished run yet."
+    return (
+        f"{captioned([*head, *rows], caption, 'selection')}\n\n{FILLED}"
+        if rows
+        else "No finished run yet."
+    )
 
 
 def _gains(records) -> Iterator[tuple[str, list[float]]]:
@@ -81,7 +106,11 @@ def sketches_table(everything: dict[str, Ways]) -> str:
         "Test mAP after the last epoch, in points, each at the rate and margin that its tuning chose. The first p is corrected for all other "
         "losses, as in the chapter; the second is of one comparison alone."
     )
-    return captioned([*head, *rows], caption, "sketches") if rows else "No such run yet."
+    return (
+        f"{captioned([*head, *rows], caption, 'sketches')}\n\n{FILLED}"
+        if rows
+        else "No such run yet."
+    )
 
 
 def _line(records, label, difference):

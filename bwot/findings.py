@@ -59,11 +59,9 @@ def answer(how: str, records: Sequence[Record]) -> str:
         (loss for loss in losses if means[loss].n >= least), key=lambda loss: means[loss].mean
     )
     ours = {each.second: each for each in paired_differences(records, "bwot", "map")}
-    ranking = f"{TITLES[best]} ends highest in mAP ({percent(means[best])} %)"
+    ranking = f"the highest mAP is that of {TITLES[best]} ({percent(means[best])} %)"
     if best != "bwot":
-        ranking += (
-            f", {TITLES['bwot']} at {percent(means['bwot'])} % (difference {_short(ours[best])})"
-        )
+        ranking += f", with {TITLES['bwot']} at {percent(means['bwot'])} % (difference {_short(ours[best])})"  # fmt: skip
     epochs, seeds = records[0].settings["epochs"], max(summary.n for summary in means.values())
     mean = f"{seeds} seeds" if seeds > 1 else "one seed"
     sentences = [f"With {HOW[how]}, after {epochs} epochs and over {mean}, {ranking}."]
@@ -224,20 +222,32 @@ def _one(name, records):
     return len({record.settings[name] for record in records}) == 1
 
 
+def below(records: Sequence[Record], results_dir: str | Path | None, folder: str) -> list[Record]:
+    """What a folder of ``results_dir`` has of the data set of a page's records; none without either."""
+    if not (results_dir and records):
+        return []
+    paths = find_records(Path(results_dir) / records[0].dataset["name"] / folder)
+    return [read_record(path) for path in paths]
+
+
+def sides(records: Sequence[Record], results_dir: str | Path | None) -> dict[str, list[Record]]:
+    """What is tuned beside the losses of a page, by the λ that differs; of those that ``results_dir`` has."""
+    folders = experiment_of(records[0].settings["dataset"]).SIDES
+    found = [below(records, results_dir, side) for side in folders]
+    return {f"tuned, λ = {mine[0].settings['lam']:g}": mine for mine in found if mine}
+
+
 def side_text(records: Sequence[Record], results_dir: Path) -> str:
     """The batch-wise loss beside itself with other settings, tuned anew, where ``results_dir`` has such runs; or nothing."""
-    dataset, lines = records[0].dataset["name"], []
-    for side, settings in experiment_of(dataset).SIDES.items():
-        paths = find_records(Path(results_dir) / dataset / side)
-        pair = [
-            of_loss(each, settings["loss"])
-            for each in (records, [read_record(path) for path in paths])
-        ]
+    lines = []
+    for side, others in sides(records, results_dir).items():
+        loss = others[0].loss["name"]
+        pair = [of_loss(each, loss) for each in (records, others)]
         if all(pair):
             lam = [f"$\\lambda = {each[0].settings['lam']:g}$" for each in pair]
             found = difference_of("", side, *(by_seed(each, "map") for each in pair))
             lines.append(
-                f"With {lam[1]}, tuned anew, {TITLES[settings['loss']]} has a mAP of {percent(summarise(pair[1], 'map'))} % (n = {len(pair[1])}): "
+                f"With {lam[1]}, tuned anew, {TITLES[loss]} has a mAP of {percent(summarise(pair[1], 'map'))} % (n = {len(pair[1])}): "
                 f"{lam[0]} minus {lam[1]} is {points_of(found)} points, p = {found.p:.2g} of this one comparison."
             )
     return "\n\n".join(lines)

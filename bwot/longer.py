@@ -10,9 +10,9 @@ import pandas
 
 from bwot.comparison import by_seed, difference_of, losses_in, of_loss, summarise
 from bwot.experiments.plan import FOLDERS
-from bwot.findings import OURS, answer, difference_table, points_of, speed_table
+from bwot.findings import OURS, answer, below, difference_table, points_of, speed_table
 from bwot.looks import TITLES
-from bwot.records import Record, find_records, read_record
+from bwot.records import Record
 from bwot.tables import markdown, percent
 
 NEXT_BEST = "next-best"
@@ -21,14 +21,7 @@ NEXT_BEST = "next-best"
 
 def full_length(records: Sequence[Record], results_dir: str | Path | None) -> list[Record]:
     """The records of ``results_dir`` in which the losses of a page were trained at the preset ``full``; none without a folder."""
-    return _below(records, results_dir, FOLDERS["full length"])
-
-
-def _below(records, results_dir, folder):
-    if not (results_dir and records):
-        return []
-    paths = find_records(Path(results_dir) / records[0].dataset["name"] / folder)
-    return [read_record(path) for path in paths]
+    return below(records, results_dir, FOLDERS["full length"])
 
 
 def text(records: Sequence[Record], longer: Sequence[Record]) -> str:
@@ -65,7 +58,7 @@ def _table(longer, epochs):
 
 def next_best(records: Sequence[Record], results_dir: str | Path | None) -> list[Record]:
     """The records of ``results_dir`` of losses at the next best points of their grids; none without a folder."""
-    return _below(records, results_dir, NEXT_BEST)
+    return below(records, results_dir, NEXT_BEST)
 
 
 def next_best_text(records: Sequence[Record], others: Sequence[Record]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bwot import claims, deviations, front, sharpness
+from bwot import claims, deviations, front, ledger, sharpness
 from bwot.front import RESULTS
 from bwot.records import RecordError, find_records, read_record, validate
 from bwot.runs import staleness
@@ -44,6 +44,7 @@ PARTS: dict[str, dict[str, Callable[[Path], str]]] = {
         "overview": _from_records(claims.overview),
         "details": _from_records(claims.details),
     },
+    "book/records.md": {"ledger": lambda root: ledger.tables(root / RESULTS)},
     "book/deviations.md": {
         "diverged": _from_records(deviations.diverged_table),
         "sharpness": sharpness.table,

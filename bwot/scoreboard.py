@@ -1,7 +1,7 @@
 """The scoreboard: every number of the authors' tables and curves beside ours, with a verdict.
 
-A verdict is that of the runs with the authors' settings (``as-published``) where there are any. Otherwise it is that of
-our own settings, tuned or else at the common rate, and says so.
+A verdict is that of the runs with the authors' settings (``as-published``). Runs with settings of our own reproduce nothing, however near
+they come: where there are no others the verdict says so, and a column of its own says where they lie.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from bwot.comparison import Summary, of_loss, summarise, verdict
 from bwot.experiments import experiment_of, plan, settings_of
 from bwot.looks import SCORE_NAMES, TITLES
+from bwot.origins import listed_at
 from bwot.published import CURVES, SCORES
 from bwot.publishing import DATASET_TITLES
 from bwot.records import Record, read_record
@@ -35,12 +36,14 @@ FOLDERS = {
 }
 UNVERIFIED = ("as downloaded", "no check-sum is published")
 """What the variant of every copy says where the publisher states no check-sum; what else it says, says more."""
+FILLED = "Filled by the records of the data and settings that a row begins with ({doc}`records`)."
+"""For below a table with rows of several folders."""
 SIGNS = {"lam": "λ", "gamma": "γ"}
 OURS = ("full length", "tuned", "common rate")
 """Ways with settings of ours; the first one that has a number gives it."""
 NEW = Path("runs/full")
 """Where new records are written, by the commands below the tables and by the re-run as a whole."""
-HEAD = ("score", "epoch", "authors", "as published (n)", "verdict", "our settings (n)", "they lie", "data, device", "minutes")  # fmt: skip
+HEAD = ("score", "epoch", "authors", "as published (n)", "verdict", "our settings (n)", "they lie")
 
 
 class Target(NamedTuple):
@@ -136,7 +139,6 @@ def row(target: Target, ways: Ways) -> dict[str, str]:
     given = {way: summarise(each, target.score, target.epoch) for way, each in mine.items()}
     published = given["as published"]
     own = next((way for way in OURS if given[way].n), None)
-    used = [way for way in ("as published", own) if way and mine[way]]
     lies = _position(target, mine[own], given[own]) if own else "–"
     cells = (
         SCORE_NAMES[target.score],
@@ -146,8 +148,6 @@ def row(target: Target, ways: Ways) -> dict[str, str]:
         _verdict(target, mine, given, own),
         _cell(given[own]) if own else "–",
         f"{lies} ({own})" if own else "–",
-        _origin([record for way in used for record in mine[way]]),
-        ", ".join(_minutes(mine[way]) for way in used) or "–",
     )
     return dict(zip(HEAD, cells, strict=True))
 
@@ -165,7 +165,9 @@ def _verdict(target: Target, mine: Ways, given: dict[str, Summary], own: str | N
             words = f"{words}; {diverged}" if words != "not run" else diverged
             return words if _same_data(published) else f"not comparable; {diverged}"
         return words
-    return f"{_judged(target, mine[own], given[own])} ({own})" if own else "not run"
+    if not own:
+        return "not run"
+    return f"only {own}" if _same_data(mine[own]) else "not comparable"
 
 
 def _judged(target, records, summary):
@@ -231,7 +233,7 @@ def section(dataset: str, ways: Ways) -> str:
     for loss in dict.fromkeys(target.loss for target in mine):
         rows = {target: row(target, ways) for target in mine if target.loss == loss}
         missing |= {command(t): t for t, cells in rows.items() if cells["verdict"] == "not run"}
-        parts.append(_table(dataset, loss, list(rows.values())))
+        parts += [_table(dataset, loss, list(rows.values())), *_filled(dataset, loss, ways)]
     if missing:
         parts.append(_to_run(missing))
     return "\n\n".join(parts)
@@ -244,8 +246,20 @@ def _table(dataset, loss, rows):
         caption += f" Our settings: {' or '.join(used)}."
     if len(used) == 1:  # said once, it need not stand in every row
         rows = [r | {"they lie": r["they lie"].removesuffix(f" ({used[0]})")} for r in rows]
-    head = [f"| {' | '.join(HEAD)} |", "|---" + "|---:" * 3 + "|---|---:" + "|---" * 2 + "|---:|"]
+    head = [f"| {' | '.join(HEAD)} |", "|---" + "|---:" * 3 + "|---|---:|---|"]
     return captioned([*head, *map(line, rows)], caption, f"scoreboard-{dataset}-{loss}", "compact")
+
+
+def _filled(dataset, loss, ways):
+    """A line for each way that fills a table: its records, their data, device and minutes."""
+    told = []
+    for way in ("as published", *OURS):
+        if mine := of_loss(ways[way], loss):
+            several = f"{len(mine)} records" if len(mine) > 1 else "one record"
+            told.append(
+                f"*{way}*: {several} of {listed_at(dataset, FOLDERS[way])}, {_origin(mine)}, {_minutes(mine)} minutes a run"
+            )
+    return [f"Filled by {'; '.join(told)}."] if told else []
 
 
 def _to_run(commands):

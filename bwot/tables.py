@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
-from bwot.comparison import Summary, losses_in, of_loss, summarise, verdict
+from bwot.comparison import Summary, losses_in, of_loss, stopped, summarise, verdict
 from bwot.data.images import ImageSet
 from bwot.data.sketches import SketchData
 from bwot.looks import SCORE_NAMES, TITLES
 from bwot.published import BENCHMARK_DESCRIPTOR, CURVES, SCORES
 from bwot.records import Record
+from bwot.tuning import collapsed
 
 POSITION = {
     "reproduced": "within the band",
@@ -58,23 +59,15 @@ def result_table(records: Sequence[Record], zero_lines: Sequence[Record] = ()) -
     """Scores after the last epoch, a loss a row, mean ± standard deviation over seeds, in percent; as Markdown.
 
     Above them what is scored without training: ``zero_lines``, or without those the untrained network of the first loss.
-    Learning rate and margin have columns where they differ from loss to loss, and so have :data:`SHAPE_ACCURACIES` where there are any.
+    The accuracies of :data:`SHAPE_ACCURACIES` have columns where there are any.
     """
     losses, names = losses_in(records), SCORE_NAMES | _shape_accuracies(records)
     untrained = _row(of_loss(records, losses[0]), 0, names)
     rows = {TITLES[loss]: _row(of_loss(zero_lines, loss), None, names) for loss in losses_in(zero_lines)}  # fmt: skip
     rows = rows or {"untrained network": untrained}
-    settings = [of_loss(records, loss)[0].settings for loss in losses]
-    differ = [
-        name for name in ("learning_rate", "margin") if len({each[name] for each in settings}) > 1
-    ]
-    for loss, given in zip(losses, settings, strict=True):
+    for loss in losses:
         mine = of_loss(records, loss)
-        chosen = {
-            name.replace("_", " "): "–" if (loss, name) == ("cross-entropy", "margin") else f"{given[name]:g}"
-            for name in differ
-        }  # fmt: skip
-        rows[TITLES[loss]] = _row(mine, None, names) | chosen | _finished(mine)
+        rows[TITLES[loss]] = _row(mine, None, names) | _finished(mine)
     return markdown(pandas.DataFrame(rows).T.fillna(""), "loss")
 
 
@@ -95,6 +88,37 @@ def _finished(records):
 def _row(records, epoch, names):
     whole = {score: percent(summarise(records, score, epoch)) for score in names}
     return {names[score]: text.replace("± ", "±\N{NO-BREAK SPACE}") for score, text in whole.items()}  # fmt: skip
+
+
+def tuning_table(found: Mapping[str, dict], untrained: Sequence[Record] = ()) -> str:
+    """What was chosen for each loss and from how many points, as Markdown; with ``untrained`` runs, how many collapsed too.
+
+    Args:
+        found: what :func:`bwot.tuning.tune` returned for each loss.
+        untrained: records among which those of untrained networks are.
+    """
+    starts = [record for record in untrained if record.loss["name"] == "untrained"]
+    rows = {TITLES[loss]: _tuned(loss, each, starts) for loss, each in found.items()}
+    table = markdown(pandas.DataFrame(rows).T, "loss")
+    if not starts:
+        return table
+    return (
+        f"{table}\n\nCollapsed: no better than the best of {len(starts)} networks before their first step. That learned nothing, although the "
+        "loss stayed finite. (The mAP of those is of the validation part where it was taken, otherwise of the test part.)"
+    )
+
+
+def _tuned(loss, found, starts):
+    grid, chosen = found["grid"], found["chosen"]
+    best = next(c for c in grid if all(c[name] == value for name, value in chosen.items()))
+    row = {
+        "rate": f"{chosen['learning_rate']:g}",
+        "margin": "–" if loss == "cross-entropy" else f"{chosen['margin']:g}",
+        "validation mAP": f"{100 * best['map']:.2f}",
+        "points tried": len(grid),
+        "diverged": sum("map" not in cell for cell in grid),
+    }
+    return row | ({"collapsed": collapsed(grid, starts)} if starts else {})
 
 
 def summary_table(records: Sequence[Record]) -> str:
@@ -196,8 +220,10 @@ def authors_section(records: Sequence[Record]) -> str:
         )
     table = authors_table(records)
     if not table and all(record.status == "diverged" for record in records):
-        places = " and ".join(dict.fromkeys(record.diverged for record in records))
-        return f"{HOW_SET[records[0].settings['as_published']]} every run diverged, at {places}: there is no score to set beside their plot."
+        places = " and ".join(
+            dict.fromkeys(stopped(r.diverged, r.provenance["device"]) for r in records)
+        )
+        return f"{HOW_SET[records[0].settings['as_published']]} every run diverged, {places}: there is no score to set beside their plot."
     if not table:
         return "The authors give no number for this data set."
     accuracy = "Our accuracy is fitted on 10,000 training images, theirs on all. *Within the band*: one more run of ours could give their value."
@@ -207,79 +233,6 @@ def authors_section(records: Sequence[Record]) -> str:
         f"Beside the authors' plot, in percent. Their settings for images differ from those of these runs (see the method "
         "chapter), so this says how the curves lie, not whether theirs are reproduced: that verdict belongs to a run with "
         f"their settings. {accuracy}\n\n{table}"
-    )
-
-
-def provenance_table(records: Sequence[Record]) -> str:
-    """Where the numbers of a page come from, as Markdown: what all runs share once, what differs as a list."""
-    facts = {
-        "data": [
-            f"{r.dataset['name']}, {r.dataset['variant']}, SHA-256 `{r.dataset['sha256'][:16]}…`"
-            for r in records
-        ],
-        "losses": [r.loss["name"] for r in records],
-        "seeds": [r.seed for r in records],
-        "settings": [_settings(records)],
-        "commit": [_commit(r) for r in records],
-        "versions": [
-            f"Python {r.provenance['python']}, torch {r.provenance['torch']}, NumPy {r.provenance['numpy']}"
-            for r in records
-        ],
-        "device": [
-            f"{r.provenance['device']}, {r.provenance['threads']} thread(s), convolutions in {r.provenance.get('precision', 'float32')}"
-            for r in records
-        ],
-        "seconds": [f"{sum(r.provenance['seconds'] for r in records):.0f} in all"],
-        "started": [min(r.provenance["started"] for r in records)],
-    }
-    lines = [
-        f"| {name} | {', '.join(map(str, dict.fromkeys(values)))} |"
-        for name, values in facts.items()
-    ]
-    return "\n".join(["| Provenance | |", "|---|---|", *lines])
-
-
-def made_on(groups: Mapping[str, Sequence[Record]]) -> str:
-    """Which runs of each group were made on which device, as Markdown."""
-    rows = {}
-    for group, records in groups.items():
-        for record in records:
-            device = f"{record.provenance['device']}, {record.provenance.get('precision', 'precision not recorded')}"
-            rows.setdefault((group, device), {}).setdefault(TITLES[record.loss["name"]], []).append(record.seed)  # fmt: skip
-    lines = [
-        f"| {group} | {device} | {'; '.join(f'{loss} {_seeds(seeds)}' for loss, seeds in losses.items())} |"
-        for (group, device), losses in rows.items()
-    ]
-    return "\n".join(
-        ["| runs | device, convolutions | losses and seeds |", "|---|---|---|", *lines]
-    )
-
-
-def _seeds(seeds):
-    first, last = min(seeds), max(seeds)
-    whole = len(seeds) == last - first + 1 > 2
-    return f"{first} to {last}" if whole else ", ".join(map(str, sorted(seeds)))
-
-
-def _settings(records):
-    """Every setting once; where runs differ in one, all its values."""
-    values = {}
-    for record in records:
-        for name, value in record.settings.items():
-            values.setdefault(name, {})[str(value)] = None
-    return ", ".join(
-        f"{name} {' or '.join(each)}"
-        for name, each in values.items()
-        if name not in ("loss", "seed")
-    )
-
-
-def _commit(record):
-    commit = record.provenance["commit"]
-    return (
-        "not from a checkout"
-        if commit is None
-        else f"`{commit[:10]}`{' with changes' if record.provenance['dirty'] else ''}"
     )
 
 

@@ -12,6 +12,7 @@ from bwot.figures import MOST_POINTS
 from bwot.looks import SCORE_NAMES, TITLES
 from bwot.published import CURVES, LOGGED
 from bwot.records import Record
+from bwot.tuning import collapsed
 
 MOST = 6
 """Losses of which every one is told."""
@@ -86,15 +87,16 @@ def _weighed(records, score, epochs):
     return f"{name} {'; '.join(told)}."
 
 
-def tuning(found: Mapping[str, dict]) -> str:
+def tuning(found: Mapping[str, dict], untrained: Sequence[Record] = ()) -> str:
     """The picture of :func:`bwot.figures.tuning_grid`."""
     best = {loss: max(_chosen(each)) for loss, each in found.items()}
     shown = _telling(best)
     told = "; ".join(_tuned(loss, found[loss], best[loss]) for loss in shown)
     cells = [cell for each in found.values() for cell in each["grid"]]
+    fell = f", {collapsed(cells, untrained) or 'none'} ended no better than an untrained network" if untrained else ""  # fmt: skip
     return (
         f"A grid of learning rates and margins for each of {counted(len(found), 'loss')}, with the validation mAP in percent. "
-        f"{_diverged(cells)} of all {len(cells)} points diverged, drawn as crosses. "
+        f"{_diverged(cells)} of all {len(cells)} points diverged, drawn as crosses{fell}. "
         f"Chosen, the highest mAP first: {told}.{_rest(best, shown)}"
     )
 

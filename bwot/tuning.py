@@ -6,18 +6,20 @@ margin) has not been tried for as long, it is tried, and if it is better the sea
 """
 
 import json
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from bwot import cross_retrieval, evaluation, provenance, training
+from bwot.comparison import stopped
 from bwot.data.images import ImageSet
 from bwot.data.sketches import SketchData
 from bwot.experiments import Experiment, Sketches
 from bwot.paths import runs_root
-from bwot.records import write_atomically
+from bwot.records import Record, write_atomically
 from bwot.runs import cache_key, precision
 
 SEED = 100
@@ -77,7 +79,9 @@ def tune(
         tried = replace(longest, learning_rate=point[0], margin=point[1])
         cell = _try(tried, epochs, data, device)
         outcome = (
-            f"diverged at {cell['diverged']}" if "diverged" in cell else f"mAP {cell['map']:.4f}"
+            f"diverged {stopped(cell['diverged'], device)}"
+            if "diverged" in cell
+            else f"mAP {cell['map']:.4f}"
         )
         report(f"rate {point[0]:g}  margin {point[1]:g}  {epochs} epochs  {outcome}")
         return cell
@@ -169,6 +173,13 @@ def _round(value):
 
 def _score(cell):
     return (cell["epochs"], cell["map"]) if "map" in cell else (0, 0.0)
+
+
+def collapsed(grid: Sequence[dict], untrained: Sequence[Record]) -> int:
+    """How many points of a grid ended no better than networks before their first step do, the best of them."""
+    starts = [each.history[0] for each in untrained if each.loss["name"] == "untrained"]
+    most = max(row.get("validation_map", row["map"]) for row in starts)
+    return sum(cell.get("map", math.inf) <= most for cell in grid)
 
 
 def has_margin(settings: Experiment) -> bool:

@@ -58,6 +58,7 @@ FLOORS = [
         "shape_figures",
         "told",
         "tables",
+        "origins",
         "toy",
         "play",
         "indexing",
@@ -75,7 +76,7 @@ FLOORS = [
         "mesh_models",
     },
     {"claims", "deviations", "longer"},
-    {"front", "data_commands", "search_commands"},
+    {"front", "ledger", "data_commands", "search_commands"},
     {"report"},
     {"__main__"},
 ]

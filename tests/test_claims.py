@@ -64,7 +64,7 @@ def test_the_mean_over_all_pairs_stands_beside_and_decides_nothing(losses, every
     everything["mnist"]["tuned"] = losses(bwot=0.7, pairwise=0.5, allpairs=0.9)
     assert judged("higher", everything).startswith("*supported* on MNIST (tuned)")
     line = next(li for li in claims.details(everything).splitlines() if "minus all-pairs" in li)
-    assert "not supported" in line
+    assert line.endswith("| lower |")
 
 
 def test_the_longest_training_decides_and_the_shorter_one_stands_beside(losses, everything):
@@ -143,8 +143,44 @@ def test_emphasis_is_the_gradient_against_uniform_weights(make_record, everythin
         records[seed].history[-1]["gradient_ratio"] = ratio
     everything["mnist"]["tuned"] = records
     (finding,) = claims.findings(by_name("hard"), everything)
-    assert finding.quantities[0].difference.mean == pytest.approx(2.1)
-    assert finding.verdict == "supported"
+    assert claims.ratio_of(finding.quantities[0].difference) == "× 3.10 (2.86 to 3.36)"
+    assert finding.verdict == "longer gradient"
+    line = next(
+        li for li in claims.details(everything).splitlines() if "length of" in li and "|" in li
+    )
+    assert "| × 3.10 (2.86 to 3.36) | 3 |" in line
+
+
+def test_a_run_without_an_error_left_has_no_ratio(make_record, everything):
+    records = [make_record("bwot", seed) for seed in range(3)]
+    records[1].history[-1]["gradient_ratio"] = 0.0
+    everything["mnist"]["tuned"] = records
+    (finding,) = claims.findings(by_name("hard"), everything)
+    assert finding.quantities[0].difference.n == 2
+
+
+def test_the_interval_of_a_ratio_never_reaches_below_zero(make_record, everything):
+    records = [make_record("bwot", seed) for seed in range(3)]
+    for seed, ratio in enumerate((0.2, 1.5, 9.0)):
+        records[seed].history[-1]["gradient_ratio"] = ratio
+    everything["mnist"]["tuned"] = records
+    (finding,) = claims.findings(by_name("hard"), everything)
+    shown = claims.ratio_of(finding.quantities[0].difference)
+    low, high = map(float, shown.partition("(")[2].strip(")").split(" to "))
+    assert 0 <= low < 1.39 < high and finding.verdict == "no difference shown"
+
+
+@pytest.mark.parametrize("ratio, word", [(2.0, "longer gradient"), (0.5, "shorter gradient")])
+def test_the_verdict_on_emphasis_says_no_more_than_was_measured(ratio, word, make_record, everything):  # fmt: skip
+    records = [make_record("bwot", seed) for seed in range(3)]
+    for seed, record in enumerate(records):
+        record.history[-1]["gradient_ratio"] = ratio + 0.001 * seed
+    everything["mnist"]["tuned"] = records
+    assert judged("hard", everything).startswith(f"*{word}* on MNIST (tuned)")
+    assert (
+        "supported"
+        not in claims.overview(everything).partition("| Hard pairs")[2].partition("\n")[0]
+    )
 
 
 def shares(make_record, **margins):
@@ -176,6 +212,7 @@ def test_learning_together_is_measured_from_the_untrained_network_of_the_same_se
     (quantity,) = finding.quantities
     expected = summarise(everything["mnist"]["common rate"], "map").mean - 0.1
     assert quantity.difference.mean == pytest.approx(expected) and finding.way == "common rate"
+    assert judged("together", everything).startswith("*mAP rises* on MNIST (common rate)")
 
 
 @pytest.mark.parametrize("name, epoch", [("higher", None), ("faster", "mean"), ("transport", None)])

@@ -49,7 +49,7 @@ def records_in(folder, losses, seeds):
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_every_number_of_the_executed_page_comes_from_the_records(page):
     """The page shows each record's commit and the scores that its tables are made of."""
-    from bwot import findings, longer, tables
+    from bwot import findings, longer, origins, tables
 
     content = nbformat.read(page, as_version=4)
     outputs = [output for cell in content.cells for output in cell.get("outputs", [])]
@@ -78,7 +78,7 @@ def test_every_number_of_the_executed_page_comes_from_the_records(page):
     )
     main = groups[given["comparisons"][0]]
     trained_on, others = (find(main, RESULTS) for find in (longer.full_length, longer.next_best))
-    everything = [each for group in (*groups.values(), zero_lines, trained_on, others) for each in group]  # fmt: skip
+    kinds = groups | {origins.ZERO_LINES: zero_lines, "full length": trained_on, origins.NEXT_BEST: others} | findings.sides(main, RESULTS)  # fmt: skip
     expected = [
         tables.result_table(group, () if name == "end to end" else zero_lines)
         for name, group in groups.items()
@@ -87,7 +87,7 @@ def test_every_number_of_the_executed_page_comes_from_the_records(page):
     images = main[0].experiment == "images"
     beside = tables.authors_section(published) if images else tables.scores_beside(main, published)
     expected += [beside, findings.points(main)]
-    expected += [findings.headline(groups | {"full length": trained_on}), tables.provenance_table(everything)]  # fmt: skip
+    expected += [findings.headline(groups | {"full length": trained_on}), origins.provenance(kinds)]  # fmt: skip
     if images:
         expected += [longer.text(main, trained_on), longer.next_best_text(main, others)]
     for text in expected:

@@ -141,26 +141,6 @@ def test_percent(summary, text):
 # ------------------------------------------------------------------------------ provenance and banner
 
 
-def test_provenance_says_once_what_all_runs_share(records):
-    rows = dict(cells(tables.provenance_table(records))[1:])
-    assert rows["losses"] == "pairwise, bwot" and rows["seeds"] == "0, 1"
-    assert (
-        rows["commit"] == "`0123456789`"
-        and rows["device"] == "cpu, 1 thread(s), convolutions in float32"
-    )
-    assert rows["seconds"] == "2400 in all" and "SHA-256 `0000000000000000…`" in rows["data"]
-
-
-@pytest.mark.parametrize(
-    "commit, dirty, text",
-    [("a" * 40, True, "`aaaaaaaaaa` with changes"), (None, None, "not from a checkout")],
-)
-def test_provenance_says_what_the_commit_does_not(make_record, commit, dirty, text):
-    record = make_record()
-    record = replace(record, provenance=record.provenance | {"commit": commit, "dirty": dirty})
-    assert dict(cells(tables.provenance_table([record]))[1:])["commit"] == text
-
-
 def test_stand_in_data_carry_a_warning_and_official_ones_a_note():
     digits = standins.digits()
     warning = tables.banner(digits)
@@ -247,17 +227,32 @@ def test_a_rebuilt_part_of_a_data_set_has_no_number_beside_it(make_record):
     assert tables.scores_beside([record], []) == "The authors give no number for these data: 15-class subset."  # fmt: skip
 
 
-def test_devices_are_listed_with_the_runs_made_on_them(make_record):
-    records = [make_record("bwot", seed) for seed in (0, 1, 2)] + [make_record("active", 1)]
-    other = replace(records[0], provenance=records[0].provenance | {"device": "a GPU", "precision": "tf32"})  # fmt: skip
-    table = tables.made_on({"tuned": records, "common": [other], "zero lines": []})
-    assert "| tuned | cpu, precision not recorded | batch-wise OT 0 to 2; active pairs 1 |" in table
-    assert "| common | a GPU, tf32 | batch-wise OT 0 |" in table and "zero lines" not in table
+GRID = [
+    {"learning_rate": 0.01, "margin": 2.0, "epochs": 3, "map": 0.75},
+    {"learning_rate": 0.02, "margin": 2.0, "epochs": 1, "map": 0.1},
+    {"learning_rate": 0.04, "margin": 2.0, "epochs": 1, "diverged": "epoch 1, step 2"},
+]
+FOUND = {"grid": GRID, "chosen": {"learning_rate": 0.01, "margin": 2.0}}
 
 
-def test_cross_entropy_has_no_margin_in_a_table(make_record):
-    settings = {"bwot": {"learning_rate": 0.01, "margin": 2.0}, "cross-entropy": {"learning_rate": 0.02, "margin": 5.0}}  # fmt: skip
-    records = [replace(r, settings=r.settings | settings[r.loss["name"]]) for r in map(make_record, settings)]  # fmt: skip
-    _, _, *rows = tables.result_table(records).splitlines()
-    cells = [[cell.strip() for cell in row.split("|")] for row in rows[1:]]
-    assert [each[-4:-2] for each in cells] == [["0.01", "2"], ["0.02", "–"]]
+def test_the_tuning_table_counts_what_diverged_and_what_collapsed(make_record):
+    untrained = [make_record("untrained", 0, (0.1,)), make_record("untrained", 1, (0.05,))]
+    found = {"bwot": FOUND, "cross-entropy": FOUND}
+    table, _, said = tables.tuning_table(found, untrained).partition("\n\n")
+    assert cells(table)[0] == ["loss", "rate", "margin", "validation mAP", "points tried", "diverged", "collapsed"]  # fmt: skip
+    assert cells(table)[1:] == [
+        ["batch-wise OT", "0.01", "2", "75.00", "3", "1", "1"],
+        ["cross-entropy", "0.01", "–", "75.00", "3", "1", "1"],
+    ]
+    assert "the best of 2 networks before their first step" in said
+
+
+def test_without_untrained_networks_nothing_is_said_to_have_collapsed(make_record):
+    text = tables.tuning_table({"bwot": FOUND}, [make_record("features", 0, (0.1,))])
+    assert "ollapsed" not in text and cells(text)[1][-1] == "1"
+
+
+def test_the_result_table_has_no_settings(make_record):
+    rates = {"bwot": 0.01, "active": 0.02}
+    records = [replace(r, settings=r.settings | {"learning_rate": rates[r.loss["name"]]}) for r in map(make_record, rates)]  # fmt: skip
+    assert cells(tables.result_table(records))[0][-2:] == ["accuracy", "seeds finished"]

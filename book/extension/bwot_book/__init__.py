@@ -20,6 +20,7 @@ from docutils import nodes
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
+from bwot.origins import label_of
 from bwot.published import CURVES
 from bwot.records import read_record
 from bwot_book.about import add_line, repository
@@ -32,12 +33,12 @@ RESULTS = Path("book", "results")
 
 
 class _NumberRole(SphinxRole):
-    """A number with its source as tool tip; a warning (in our build an error) where there is none."""
+    """A number with its source as tool tip and behind a link; a warning (in our build an error) where there is none."""
 
     def run(self):
         try:
-            text, source = self.number(*parse(self.text))
-            return [nodes.abbreviation("", text, explanation=source, classes=["result"])], []
+            text, source, place = self.number(*parse(self.text))
+            return [nodes.abbreviation("", text, explanation=source, classes=["result"], place=place)], []  # fmt: skip
         except (ResultError, ValueError) as error:
             logging.getLogger(__name__).warning(
                 "%s: %s", self.rawtext, error, location=self.get_location()
@@ -59,7 +60,8 @@ class ResultRole(_NumberRole):
             self.env.note_dependency(str(path))
         chosen = choose([asdict(read_record(path)) for path in files], loss, options["filters"])
         seeds = ", ".join(str(r["seed"]) for r in chosen)
-        return describe(chosen, field, options), f"{RESULTS / dataset}, loss {loss}, seeds {seeds}"
+        source = f"{RESULTS / dataset}, loss {loss}, seeds {seeds}"
+        return describe(chosen, field, options), source, ("book/records", label_of(dataset))
 
 
 class PublishedRole(_NumberRole):
@@ -72,7 +74,19 @@ class PublishedRole(_NumberRole):
         points = dict(zip(CURVES[key].epochs, CURVES[key].values, strict=True))
         if options["epoch"] not in points:
             raise ResultError(f"published {key} at {sorted(points)}, not at {options['epoch']}.")
-        return written(options["format"], points[options["epoch"]]), CURVES[key].source
+        place = ("book/scoreboard", f"scoreboard-{dataset}-{loss}")
+        return written(options["format"], points[options["epoch"]]), CURVES[key].source, place
+
+
+def link_numbers(app, doctree, docname):
+    """Put each number behind a link to the table that names its source: a tool tip is nothing for a finger or a key."""
+    for number in list(doctree.findall(nodes.abbreviation)):
+        if place := number.get("place"):
+            page, label = place
+            address = f"{app.builder.get_relative_uri(docname, page)}#{label}"
+            link = nodes.reference("", "", internal=True, refuri=address, classes=["result-source"])
+            number.replace_self(link)
+            link += number
 
 
 def watch_files(app, config):
@@ -121,5 +135,6 @@ def setup(app):
     app.connect("html-page-context", mend_page, priority=900)
     app.connect("html-page-context", drop_thebe_scripts, priority=900)
     app.connect("html-page-context", follow_the_readers_theme)
+    app.connect("doctree-resolved", link_numbers)
     app.connect("doctree-resolved", drop_thebe_settings, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
