@@ -1,7 +1,6 @@
 """What is measured of a run on sketches: the test sketches ask in all shapes; diagnostics of the loss on training batches."""
 
 import io
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +12,10 @@ from jaxtyping import Float32, Float64, Int64
 from torch import Tensor, nn
 
 from bwot import metrics, training
-from bwot.batches import NonFiniteError
 from bwot.controls import AllPairsLoss
 from bwot.crossmodal import FourPartLoss, Modalities, TwoNetworks, as_views
 from bwot.data.sketches import SketchData
+from bwot.diagnosis import gradient_ratio
 from bwot.evaluation import DIAGNOSED_STEPS, EMBEDDINGS, RETRIEVAL
 from bwot.experiments import Sketches
 from bwot.pairs import squared_distances
@@ -159,15 +158,7 @@ def _diagnose_step(network, loss, plain, batches):
     parts = loss.parts(**batches)
     whole = sum(weight for weight, _ in parts)
     masses = sum(weight / whole * _masses(loss.pairs, part) for weight, part in parts)
-    norms = []
-    for each in (loss, plain):
-        slopes = torch.autograd.grad(
-            each(**batches), list(network.parameters()), retain_graph=True, allow_unused=True
-        )
-        norms.append(math.hypot(*(slope.norm().item() for slope in slopes if slope is not None)))
-    if not all(map(math.isfinite, norms)):
-        raise NonFiniteError("the gradient's norm must be finite, and it is not.")
-    return *masses.tolist(), norms[0] / max(norms[1], 1e-30)
+    return *masses.tolist(), gradient_ratio(network, loss(**batches), plain(**batches))
 
 
 @torch.no_grad()

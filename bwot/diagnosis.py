@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from bwot.batches import NonFiniteError
@@ -46,11 +46,10 @@ def _diagnose_step(network, loss, plain, batches):
     same = labels[:, None] == batches.get("ref_labels", labels)
     squared = squared_distances(embeddings, batches.get("ref_emb", embeddings))
     active = loss.pair_errors(squared, same) > 0
-    norms = [_gradient_norm(network, each(**batches)) for each in (loss, plain)]
     return (
         (weights * same).sum().item(),
         (weights * active).sum().item(),
-        norms[0] / max(norms[1], 1e-30),
+        gradient_ratio(network, loss(**batches), plain(**batches)),
     )
 
 
@@ -60,8 +59,19 @@ def _halved(batches):
     return first | {"ref_emb": second["embeddings"], "ref_labels": second["labels"]}
 
 
-def _gradient_norm(network, value) -> float:
-    gradients = torch.autograd.grad(value, list(network.parameters()), retain_graph=True)
+def gradient_ratio(network: nn.Module, value: Float[Tensor, ""], other: Float[Tensor, ""]) -> float:
+    """Norm of the gradient of a value in the parameters of a network over that of another value.
+
+    Raises:
+        NonFiniteError: where either norm is none.
+    """
+    return _gradient_norm(network, value) / max(_gradient_norm(network, other), 1e-30)
+
+
+def _gradient_norm(network, value):
+    """A parameter that the value does not depend on adds nothing."""
+    parameters = list(network.parameters())
+    gradients = torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True)
     norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
     if not math.isfinite(norm):  # the embeddings are finite still, and the next step's are not
         raise NonFiniteError("the gradient's norm must be finite, and it is not.")

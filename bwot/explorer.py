@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bwot.figures import INK, svg
+from bwot.figures import INK, WIDTH, svg
 from bwot.looks import TITLES
 from bwot.losses import Form
 from bwot.play import (
@@ -32,7 +32,7 @@ from bwot.play import (
     read,
     words,
 )
-from bwot.toy import CLASSES, LINES, WIDTH
+from bwot.toy import CLASSES, LINES
 
 SETTINGS = {
     "lam": ("λ, sharpness", "inverse weight of the plan's entropy"),
@@ -123,9 +123,12 @@ def draw_play(batch: Batch, settings: Settings) -> Figure:
     uniform weight on. Rows and columns of the heat map are the points by number, its frames the classes.
     """
     reading = read(batch, settings)
-    figure = Figure((1.35 * WIDTH, 3.6), layout="none")
-    draw_points(figure.add_axes((0.0, 0.02, 0.56, 0.96)), batch, reading)
-    heat = figure.add_axes((0.61, 0.08, 0.32, 0.72))
+    figure = Figure((WIDTH, 6.4), layout="none")
+    axis = figure.add_axes((0.0, 0.5, 1.0, 0.5))
+    draw_points(axis, batch, reading)
+    for (x, y), label, name in zip(batch.points.tolist(), batch.labels.tolist(), batch.names, strict=True):  # fmt: skip
+        axis.text(x, y - 0.045 * label, name.split()[1], color="white", ha="center", va="center", size=11, weight="bold", zorder=4)  # fmt: skip
+    heat = figure.add_axes((0.08, 0.045, 0.75, 0.37))
     order = batch.labels.argsort(stable=True)
     weight = reading.weight[order][:, order]
     n = len(order)
@@ -135,10 +138,10 @@ def draw_play(batch: Batch, settings: Settings) -> Figure:
         corner = sum(counts[:k]) - 0.5
         for colour, line in (("black", 3), ("white", 1.5)):
             heat.add_patch(Rectangle((corner, corner), count, count, fill=False, ec=colour, lw=line))  # fmt: skip
-    heat.set_xticks(range(n), range(1, n + 1), size=8)
-    heat.set_yticks(range(n), range(1, n + 1), size=8)
+    heat.set_xticks(range(n), range(1, n + 1))
+    heat.set_yticks(range(n), range(1, n + 1))
     heat.tick_params(length=0, pad=2)
-    for place, sums in (((0.61, 0.82, 0.32, 0.12), weight.sum(0)), ((0.94, 0.08, 0.06, 0.72), weight.sum(1))):  # fmt: skip
+    for place, sums in (((0.08, 0.42, 0.75, 0.08), weight.sum(0)), ((0.84, 0.045, 0.12, 0.37), weight.sum(1))):  # fmt: skip
         _draw_sums(figure.add_axes(place), (n * sums).tolist())
     return figure
 
@@ -152,9 +155,8 @@ def draw_points(axis: Axes, batch: Batch, reading: Reading) -> None:
         colour, style, _ = LINES[0 if reading.same[i, j] else 1]
         ends = zip(points[i], points[j], strict=True)
         axis.plot(*ends, color=colour, ls=style, lw=0.8 * relative[i, j].item(), alpha=0.75)
-    for (x, y), label, name in zip(points, batch.labels.tolist(), batch.names, strict=True):
-        axis.scatter(x, y, s=230, c=CLASSES[label], marker="o^"[label], zorder=3)
-        axis.text(x, y - 0.025 * label, name.split()[1], color="white", ha="center", va="center", size=7.5, weight="bold", zorder=4)  # fmt: skip
+    for (x, y), label in zip(points, batch.labels.tolist(), strict=True):
+        axis.scatter(x, y, s=(260, 560)[label], c=CLASSES[label], marker="o^"[label], zorder=3)
     axis.set(xlim=(-1.75, 1.75), ylim=(-1.1, 1.1), aspect="equal")
     axis.set_axis_off()
 

@@ -29,8 +29,9 @@ _DARK = (
     f'text[style*="{INK}"],g[style*="fill: {INK}"]{{fill:#e8e8e8!important;stroke:none!important}}'
     "}</style>"
 )
-WIDTH = 6.2  # inches: on a phone of 390 pixels, 11 points are 8 pixels
-MOST_POINTS = 60  # of a curve
+WIDTH = 5.0  # inches: on a phone of 390 pixels, 11 points are 10 pixels; nothing is written smaller
+MOST_POINTS, MOST_MARKERS = 60, 12  # of a curve
+CELL = 0.25  # inches, of a point of a tuning grid
 EDGE = "#7f7f7f"  # tells dark squares from dark paper
 
 
@@ -75,29 +76,55 @@ def error_and_plan(
     error: Float[Tensor, "n m"],
     plan: Float[Tensor, "n m"],
     same: Bool[Tensor, "n m"],
+    sides: tuple[str, str] = ("batch A", "batch B"),
 ) -> Figure:
-    """Heat maps of pair errors ``G`` and of ``n m T`` (1: the weight of a uniform plan), positives framed."""
+    """Heat maps of pair errors ``G`` and of ``n m T`` (1: the weight of a uniform plan), positives framed.
+
+    Args:
+        error: of each pair.
+        plan: its weight.
+        same: which pairs are positive.
+        sides: what the rows and the columns are.
+    """
     # places by hand: a computed layout takes longer than a slider may
-    figure = matplotlib.pyplot.figure(figsize=(WIDTH, 3.9), layout="none")
-    panels = ((0.1, error, "pair error G"), (0.57, plan * plan.numel(), "weight n m T"))
+    figure = matplotlib.pyplot.figure(figsize=(WIDTH, 3.5), layout="none")
+    panels = ((0.14, error, "pair error G"), (0.585, plan * plan.numel(), "weight n m T"))
     for left, values, title in panels:
-        axis = figure.add_axes((left, 0.28, 0.41, 0.65))
+        axis = figure.add_axes((left, 0.31, 0.41, 0.6))
         picture = axis.imshow(
             values.numpy(), aspect="equal", interpolation="nearest", rasterized=True
         )
-        scale = figure.add_axes((left + 0.03, 0.08, 0.35, 0.03))
-        figure.colorbar(picture, scale, orientation="horizontal")
-        axis.contour(same.float().numpy(), levels=[0.5], colors="white", linewidths=0.7)
-        axis.set(title=title, xlabel="batch B, by class")
-    figure.axes[0].set_ylabel("batch A, by class")
+        scale = figure.add_axes((left + 0.03, 0.09, 0.35, 0.03))
+        figure.colorbar(picture, scale, orientation="horizontal", ticks=matplotlib.ticker.MaxNLocator(3))  # fmt: skip
+        _frame(axis, same.numpy())
+        axis.set(title=title, xlabel=f"{sides[1]}, by class")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    figure.axes[2].tick_params(labelleft=False)  # as on the left
+    figure.axes[0].set_ylabel(f"{sides[0]}, by class")
     return figure
+
+
+def _frame(axis, inside):
+    """A line along the border of the cells that are True, light on dark so that it reads on every colour."""
+    wide = np.pad(inside, 1)
+    rows, columns = np.nonzero(wide[1:] != wide[:-1])
+    level = np.stack([columns - 1.5, rows - 0.5, columns - 0.5, rows - 0.5], 1)
+    rows, columns = np.nonzero(wide[:, 1:] != wide[:, :-1])
+    upright = np.stack([columns - 0.5, rows - 1.5, columns - 0.5, rows - 0.5], 1)
+    ends = np.concatenate([level, upright]).reshape(-1, 2, 2)
+    points = np.pad(ends, ((0, 0), (0, 1), (0, 0)), constant_values=np.nan).reshape(-1, 2)
+    limits = axis.axis()
+    for colour, width in (("black", 2.0), ("white", 0.9)):
+        axis.plot(*points.T, color=colour, lw=width, clip_on=False)
+    axis.axis(limits)
 
 
 def convergence(records: Sequence[Record], scores: Sequence[str] = ("map", "nn")) -> Figure:
     """Test scores over epochs: mean of the finished seeds, band from the lowest to the highest, authors' points if any."""
     rows = -(-len(losses_in(records)) // 2)  # of the legend
     figure, axes = matplotlib.pyplot.subplots(
-        len(scores), 1, figsize=(WIDTH, 2.9 * len(scores) + 0.3 * rows), squeeze=False
+        len(scores), 1, figsize=(WIDTH, 2.6 * len(scores) + 0.3 * rows), squeeze=False
     )
     for axis, score in zip(axes.flat, scores, strict=True):
         draw_curves(axis, records, score)
@@ -143,7 +170,8 @@ def _curve(axis, records, score, loss):
             color=COLOURS[loss],
             label=TITLES[loss],
             marker=MARKERS[loss],
-            ms=4,
+            markevery=-(-len(epochs) // MOST_MARKERS),
+            ms=5,
         )
         axis.fill_between(
             epochs,
@@ -159,10 +187,10 @@ def weight_shares(records: Sequence[Record]) -> Figure:
     """Per epoch: share of the weights on positives, share on pairs with error, gradient norm over the all-pairs mean's."""
     names = {
         "mass_on_positives": "weight on positives",
-        "mass_on_active": "weight on pairs with error",
-        "gradient_ratio": "gradient / all-pairs mean's",
+        "mass_on_active": "weight on pairs\nwith an error",
+        "gradient_ratio": "gradient over\nall-pairs mean's",
     }
-    figure, axes = matplotlib.pyplot.subplots(2, 2, figsize=(WIDTH, 5.8))
+    figure, axes = matplotlib.pyplot.subplots(2, 2, figsize=(WIDTH, 5.2))
     for axis, (score, title) in zip(axes.flat, names.items(), strict=False):
         for loss in losses_in(records):
             _curve(axis, of_loss(records, loss), score, loss)
@@ -181,16 +209,21 @@ def tuning_grid(found: Mapping[str, dict]) -> Figure:
     Args:
         found: what :func:`bwot.tuning.tune` returned for each loss.
     """
-    columns = min(3, len(found))
+    columns = min(2, len(found))
     rows = -(-len(found) // columns)
+    margins = [len({cell["margin"] for cell in each["grid"]}) for each in found.values()]
+    highs = [max(margins[columns * row : columns * (row + 1)]) for row in range(rows)]
+    highs = [CELL * max(3, high) + 1.15 for high in highs]  # with title and rates
     figure, axes = matplotlib.pyplot.subplots(
-        rows, columns, figsize=(WIDTH, 1.0 + 2.4 * rows), squeeze=False
+        rows, columns, figsize=(WIDTH, 0.9 + sum(highs)), height_ratios=highs, squeeze=False
     )
     reached = [cell["map"] for each in found.values() for cell in each["grid"] if "map" in cell]
     levels = matplotlib.colors.Normalize(min(reached), max(reached))
     for axis, (loss, each) in zip(axes.flat, found.items(), strict=False):
         _tuned_panel(axis, each, levels)
         axis.set_title(TITLES[loss])
+        if loss == "cross-entropy":  # it has no margin
+            axis.set_yticks([])
     for axis in axes.flat[len(found) :]:
         axis.set_axis_off()
     figure.supxlabel("learning rate")
@@ -205,7 +238,7 @@ def _tuned_panel(axis, found, levels):
         sorted({cell[name] for cell in found["grid"]}) for name in ("learning_rate", "margin")
     )
     longest = max(cell["epochs"] for cell in found["grid"])
-    side = min(17, 100 / max(len(rates), len(margins)))  # points
+    side = min(17, 118 / len(rates))  # points
     for cell in found["grid"]:
         place = rates.index(cell["learning_rate"]), margins.index(cell["margin"])
         if "map" not in cell:
@@ -220,10 +253,11 @@ def _tuned_panel(axis, found, levels):
             ms=side if whole else 0.5 * side,
             mec=WRONG if chosen else EDGE,
             mew=2.5 if chosen else 0.5,
+            zorder=3 if chosen else 2,
         )
         if whole:
             colour = "white" if levels(cell["map"]) < 0.6 else "black"
-            axis.annotate(f"{100 * cell['map']:.0f}", place, ha="center", va="center_baseline", fontsize=0.66 * side, color=colour)  # fmt: skip
+            axis.annotate(f"{100 * cell['map']:.0f}", place, ha="center", va="center_baseline", color=colour, zorder=4)  # fmt: skip
     axis.set_xticks(range(len(rates)), [f"{rate:.2g}" for rate in rates], rotation=90)
     axis.set_yticks(range(len(margins)), [f"{margin:.3g}" for margin in margins])
     axis.set(xlim=(-0.6, len(rates) - 0.4), ylim=(-0.6, len(margins) - 0.4))

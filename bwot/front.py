@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from bwot import claims, findings, scoreboard, told
 from bwot.comparison import losses_in, of_loss, summarise
 from bwot.explorer import draw_points
-from bwot.figures import draw_curves
+from bwot.figures import WIDTH, draw_curves
 from bwot.looks import MARKERS, TITLES
 from bwot.play import PANELS, Settings, play_batch, read, shares
 from bwot.records import Record
@@ -28,14 +28,17 @@ HOW = {"full length": "full length", "tuned": "tuned", "common rate": "common"}
 COMMON, OTHER_FEATURES, OTHERWISE = "†", "‡", "§"
 """Mark a data set whose losses were not tuned one by one, one whose features are not those of the authors' code, and one where the
 shorter of two comparisons says otherwise."""
+PRINT = 11
+"""Points of titles and names in the pictures: ten pixels on a phone, and no less beside each other on a desk."""
 CURVES_OF = 2
 """Data sets in the picture of convergence, the first that have curves."""
 
 
 class Picture(NamedTuple):
-    """A figure and its words."""
+    """A figure, the same for a phone with one panel a row, and their words."""
 
     figure: Figure
+    phone: Figure
     alt: str
     caption: str
 
@@ -103,17 +106,13 @@ def _variant(ways):
 def weighting() -> Picture:
     """One batch twice: every pair alike, and as the plan weighs it."""
     batch = play_batch()
-    figure, axes = matplotlib.pyplot.subplots(1, 2, figsize=(7.0, 2.5))
-    for axis, weights in zip(axes, ("allpairs", "bwot"), strict=True):
-        draw_points(axis, batch, read(batch, Settings(weights=weights)))
-        axis.set(xlim=(-1.55, 1.55), ylim=(-0.85, 0.85))
-        axis.set_title("every pair alike" if weights == "allpairs" else "the transport plan")
     share = shares(read(batch, Settings()))
     ten = share.flatten().sort(descending=True).values[:10].sum().item()
     pairs = len(share) * (len(share) - 1) // 2
     seen = f"ten of the {pairs} pairs carry {100 * ten:.0f} % of the weight"
     return Picture(
-        figure,
+        _weighting(batch, 1, 2, (7.0, 2.5)),
+        _weighting(batch, 2, 1, (WIDTH, 5.4)),
         "Twelve points of two classes, circles on the left and triangles on the right, but one circle lies among the triangles "
         "and one triangle among the circles. First panel: thin lines of one thickness between all points. Second panel: most lines "
         "between the classes are gone; thick solid lines join points of one class that lie far apart, dashed ones join the strays "
@@ -122,29 +121,45 @@ def weighting() -> Picture:
     )
 
 
+def _weighting(batch, rows, columns, size):
+    figure, axes = matplotlib.pyplot.subplots(rows, columns, figsize=size)
+    titles = {"allpairs": "every pair alike", "bwot": "the transport plan"}
+    for axis, (weights, title) in zip(axes.flat, titles.items(), strict=True):
+        draw_points(axis, batch, read(batch, Settings(weights=weights)))
+        axis.set(xlim=(-1.55, 1.55), ylim=(-0.85, 0.85))
+        axis.set_title(title, fontsize=PRINT)
+    return figure
+
+
 def convergence(everything: dict[str, Ways]) -> Picture | None:
     """Test mAP over the epochs on the first data sets that have it, a panel each; None where none has."""
     shown = _with_curves(everything)
     if not shown:
         return None
-    figure, axes = matplotlib.pyplot.subplots(1, len(shown), figsize=(3.5 * len(shown), 2.9))
-    panels = axes.flat if len(shown) > 1 else [axes]
-    entries = {}
-    for axis, (title, mine) in zip(panels, shown.items(), strict=True):
-        draw_curves(axis, mine, "map")
-        axis.set_title(title, fontsize=10)
-        handles, names = axis.get_legend_handles_labels()
-        entries |= dict(zip(names, handles, strict=True))
-    figure.legend(entries.values(), entries, loc="outside lower center", ncols=3, fontsize=9)
+    figure, entries = _convergence(shown, 1, len(shown), (3.5 * len(shown), 2.9), ncols=3)
+    phone, _ = _convergence(shown, len(shown), 1, (WIDTH, 2.6 * len(shown) + 1.4), ncols=2)
     words = " ".join(f"{title}. {told.curves(mine, 'map')}" for title, mine in shown.items())
     single = [f"{TITLES[loss]} on {title}" for title, mine in shown.items() for loss in losses_in(mine) if len(of_loss(mine, loss)) == 1]  # fmt: skip
     rings = ", unfilled: read off the authors' plot, at their settings" if any("authors" in name for name in entries) else ""  # fmt: skip
     return Picture(
         figure,
+        phone,
         f"Curves of the test mAP over the epochs, a panel for each data set{rings}. {words}",
         f"Test mAP over the epochs: mean over the seeds that finished, band from lowest to highest{rings}."
         + (f" One run finished of {', '.join(single)}." if single else ""),
     )
+
+
+def _convergence(shown, rows, columns, size, ncols):
+    figure, axes = matplotlib.pyplot.subplots(rows, columns, figsize=size, squeeze=False)
+    entries = {}
+    for axis, (title, mine) in zip(axes.flat, shown.items(), strict=True):
+        draw_curves(axis, mine, "map")
+        axis.set_title(title, fontsize=PRINT)
+        handles, names = axis.get_legend_handles_labels()
+        entries |= dict(zip(names, handles, strict=True))
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=ncols, fontsize=PRINT)  # fmt: skip
+    return figure, entries
 
 
 def _with_curves(everything):

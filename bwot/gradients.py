@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bwot.figures import INK
+from bwot.figures import INK, WIDTH
 from bwot.losses import BatchwiseOTLoss, PlanGradient
 from bwot.pairs import squared_distances
-from bwot.toy import CLASSES, GREY, LINES, WIDTH, Batches
+from bwot.toy import CLASSES, GREY, LINES, Batches
 
 LOOKS = {"constant": (GREY, "dotted"), "kernel": (CLASSES[0], "dashed"), "exact": (INK, "solid")}
 ITERATIONS, TOL = 50_000, 1e-7
@@ -92,6 +92,7 @@ def draw_gradients(
         colour, style = LOOKS[look]
         angle.plot(lams, [each.cosine(one, other) for each in found], ls=style, color=colour, label=f"{one}, {other}")  # fmt: skip
     angle.set_title("cosine between", loc="left")
+    angle.set_ylim(0, 1.05)  # the names fit below the curves
     for kind, (colour, style) in LOOKS.items():
         length.plot(lams, [each.length(kind) for each in found], ls=style, color=colour, label=kind)
     length.set_yscale("log")
@@ -100,7 +101,7 @@ def draw_gradients(
     for axis in (right, angle, length):
         axis.set(xlabel="λ", xscale="log")
         axis.xaxis.set_major_formatter("{x:g}")
-        axis.legend(fontsize=10)
+        axis.legend(handlelength=1.3, handletextpad=0.5, borderaxespad=0.2)
     return figure
 
 

@@ -22,11 +22,11 @@ def samples(
 ) -> Figure:
     """The first ``each`` images of every class, a class a row."""
     figure, axes = matplotlib.pyplot.subplots(
-        len(classes), each, figsize=(0.6 * each, 0.6 * len(classes))
+        len(classes), each, figsize=(WIDTH, 0.96 * WIDTH / each * len(classes))
     )
     for row, label in zip(axes, range(len(classes)), strict=True):
         for axis, image in zip(row, images[labels == label], strict=False):
-            axis.imshow(_pixels(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
+            _show(axis, image)
         row[0].set_ylabel(classes[label], rotation=0, ha="right", va="center")
     _bare(axes)
     return figure
@@ -39,13 +39,11 @@ def hardest_pairs(
     same: Bool[Tensor, "n m"],
 ) -> Figure:
     """The pairs of most weight, positives above and negatives below, each with its weight n m T."""
-    figure, axes = matplotlib.pyplot.subplots(4, PAIRS, figsize=(WIDTH, 3.6))
+    figure, axes = matplotlib.pyplot.subplots(4, PAIRS, figsize=(WIDTH, 3.1))
     for rows, kind, mask in ((axes[:2], "positive", same), (axes[2:], "negative", ~same)):
         for column, (i, j, weight) in zip(rows.T, heaviest(plan, mask), strict=False):
-            column[0].imshow(_pixels(first[i]), cmap="gray", vmin=0, vmax=255, interpolation="none")
-            column[1].imshow(
-                _pixels(second[j]), cmap="gray", vmin=0, vmax=255, interpolation="none"
-            )
+            _show(column[0], first[i])
+            _show(column[1], second[j])
             column[0].set_title(f"{weight:.1f}")
         rows[0][0].set_ylabel(f"{kind}s\nA")
         rows[1][0].set_ylabel("B")
@@ -74,7 +72,7 @@ def retrievals(
     )
     for row, query, found in zip(axes, queries, nearest.tolist(), strict=True):
         for axis, item in zip(row, [query, *found], strict=True):
-            axis.imshow(_pixels(images[item]), cmap="gray", vmin=0, vmax=255, interpolation="none")
+            _show(axis, images[item])
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set(
                 visible=bool(labels[item] != labels[query]), color=WRONG, linewidth=3
@@ -83,8 +81,9 @@ def retrievals(
     return figure
 
 
-def _pixels(image):
-    return image[0].numpy() if image.shape[0] == 1 else image.permute(1, 2, 0).numpy()
+def _show(axis, image):
+    pixels = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
+    axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=255, interpolation="none")
 
 
 def _bare(axes):

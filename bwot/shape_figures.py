@@ -141,7 +141,7 @@ def confusion_figure(matrix: Int64[Tensor, "c c"], classes: Sequence[str]) -> Fi
     """Items by true class (row) and predicted class (column): colour is the share of the row, empty cells are 0."""
     many = len(classes) > MOST_COUNTS
     width = 1.5 * WIDTH if many else WIDTH
-    figure = Figure((width, 0.84 * width))
+    figure = Figure((width, 1.1 * width))
     axis = figure.subplots()
     shares = matrix / matrix.sum(1, keepdim=True).clamp_min(1)
     shown = np.ma.masked_equal(shares.numpy(), 0)
@@ -155,7 +155,7 @@ def confusion_figure(matrix: Int64[Tensor, "c c"], classes: Sequence[str]) -> Fi
         for i, j in matrix.nonzero().tolist():
             colour = "white" if shares[i, j] < 0.25 else "black"
             axis.text(j, i, int(matrix[i, j]), color=colour, ha="center", va="center", fontsize=11)
-    figure.colorbar(picture, ax=axis, shrink=0.6, label="share of the true class")
+    figure.colorbar(picture, ax=axis, location="top", shrink=0.8, aspect=30, label="share of the true class")  # fmt: skip
     return figure
 
 
@@ -167,7 +167,7 @@ def precision_recall_figure(
     Args:
         curves: name of a loss, or any other name, to (recall, precision) of :class:`bwot.metrics.RetrievalScores`.
     """
-    figure = Figure((WIDTH, 4.6))
+    figure = Figure((WIDTH, 4.0))
     axis = figure.subplots()
     free = cycle(OTHER_LOOKS)
     styles = cycle(("solid", "dashed", "dashdot", (0, (1, 1))))

@@ -76,7 +76,7 @@ def sketch_gallery(
 
 def logged_curves() -> Figure:
     """Test mAP by epoch in the authors' own logs of SHREC'14, a loss a curve."""
-    figure = Figure((WIDTH, 4.2))
+    figure = Figure((WIDTH, 3.8))
     axis = figure.subplots()
     for loss, curve in LOGGED.items():
         axis.plot(curve.epochs, curve.values, color=COLOURS[loss], marker=MARKERS[loss], ms=6,
@@ -102,7 +102,7 @@ def modality_map(
         shape_labels: classes of the shapes.
         classes: their names.
     """
-    figure = Figure((WIDTH, 4.9 * len(places) + 0.4))
+    figure = Figure((WIDTH, 4.4 * len(places) + 0.4))
     axes = figure.subplots(len(places), 1, squeeze=False)[:, 0]
     colours = color_palette("husl", len(classes))
     counts = shape_labels.bincount(minlength=len(classes))
@@ -118,8 +118,8 @@ def modality_map(
         axis.spines[:].set_visible(False)
     grey = {"ls": "", "color": "#7f7f7f"}  # reads in both themes
     handles = [
-        Line2D([], [], marker=".", ms=7, label="sketch", **grey),
-        Line2D([], [], marker="o", ms=7, mfc="none", mew=1.5, label="shape", **grey),
+        Line2D([], [], marker=".", ms=7, label="drawing", **grey),
+        Line2D([], [], marker="o", ms=7, mfc="none", mew=1.5, label="model", **grey),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure

@@ -74,7 +74,12 @@ def _digits_file():
     package = find_spec("sklearn")
     if package is None:
         raise ModuleNotFoundError("the digits lie in scikit-learn.", name="sklearn")
-    return Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    if not file.exists():  # no promise of theirs
+        raise FileNotFoundError(
+            f"the digits of scikit-learn should lie in {file}, and do not: install the version of it that requirements.lock names."
+        )
+    return file
 
 
 @cache

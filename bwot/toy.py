@@ -19,13 +19,12 @@ from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
 from bwot.controls import AllPairsLoss
-from bwot.figures import INK
+from bwot.figures import INK, WIDTH
 from bwot.losses import BatchwiseOTLoss
 from bwot.pairs import squared_distances
 
 CLASSES = ("#0173b2", "#d55e00", "#02865f")  # at least 3:1 against both themes' paper
 NEGATIVE = "#c2459a"
-WIDTH = 6.2  # inches: half of it on a phone leaves the text at 9 px
 FLOOR = 1e-3  # of the axis of weights; what is smaller is drawn there
 GREY = "#7f7f7f"
 LINES = ((INK, "solid", "o"), (NEGATIVE, "dashed", "x"))  # positive pairs, negative pairs
@@ -108,54 +107,62 @@ def pull_and_push(
 def draw_toy(batches: Batches, lam: float, gamma: float, margin: float) -> Figure:
     """The batches with their heaviest pairs, the plan with its row and column sums, and weight against error."""
     pairs = transport(batches, lam, gamma, margin)
-    figure = Figure((WIDTH, 6.4), layout="none")  # fixed places: a computed layout takes longer
-    _scatter(figure.add_axes((0.01, 0.49, 0.98, 0.50)), batches, pairs.weight)
-    heat = figure.add_axes((0.08, 0.085, 0.32, 0.30))
+    figure = Figure((WIDTH, 5.8), layout="none")  # fixed places: a computed layout takes longer
+    _scatter(figure.add_axes((0.01, 0.51, 0.98, 0.48)), batches, pairs.weight)
+    heat = figure.add_axes((0.09, 0.09, 0.34, 0.31))
     _heat(heat, pairs.weight, batches, len(batches.a))
     _sums(heat, pairs.weight)
-    heat.set_title(_range("plan, n m T", pairs.weight), y=1.13)
-    _against_error(figure.add_axes((0.58, 0.085, 0.41, 0.34)), pairs, batches.same)
+    heat.set_title(_range("n m T", pairs.weight), y=1.13)
+    _against_error(figure.add_axes((0.65, 0.09, 0.34, 0.35)), pairs, batches.same)
     return figure
 
 
 def draw_batch(batches: Batches, margin: float) -> Figure:
     """The batches, and the margin around the sample of A whose positive pairs have the largest errors."""
-    figure = Figure((WIDTH, 3.3), layout="none")
+    figure = Figure((WIDTH, 2.9), layout="none")
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     _scatter(axis, batches)
-    squared = squared_distances(batches.a, batches.b)
-    centre = batches.a[(squared * batches.same).sum(1).argmax()].tolist()
+    centre = batches.a[hardest(batches)].tolist()
     axis.add_patch(Circle(centre, math.sqrt(margin), fill=False, ec=GREY, ls="dotted", lw=1.5))
     return figure
 
 
+def hardest(batches: Batches) -> int:
+    """The sample of A whose positive pairs have the largest errors, in the mean over them."""
+    squared = squared_distances(batches.a, batches.b)
+    return int(((squared * batches.same).sum(1) / batches.same.sum(1).clamp_min(1)).argmax())
+
+
 def draw_steps(batches: Batches, pairs: Transport) -> Figure:
     """Heat maps of error, cost, kernel and plan."""
-    figure = Figure((WIDTH, 6.4))
+    figure = Figure((WIDTH, 5.2))
     names = ("error G", "cost C", "kernel K", "plan, n m T")
     for axis, values, name in zip(figure.subplots(2, 2).flat, pairs, names, strict=True):
         _heat(axis, values, batches, values.max())
         axis.set_title(_range(name, values))
+        axis.label_outer()
     return figure
 
 
 def draw_settings(batches: Batches, lams: Sequence[float], gamma: float, margin: float) -> Figure:
     """The heaviest pairs (above) and the plan (below) for several ``lam``."""
-    figure = Figure((WIDTH, 3.7))
+    figure = Figure((WIDTH, 3.6))
     rows = figure.subplots(2, len(lams), height_ratios=(1, 1.6))
     for above, below, lam in zip(*rows, lams, strict=True):
         weight = transport(batches, lam, gamma, margin).weight
         _scatter(above, batches, weight, small=True)
         above.set_title(f"λ = {lam:g}")
         _heat(below, weight, batches, len(batches.a))
-        below.set_title(_range("n m T", weight), fontsize=10)
+        below.set_title(_range("n m T", weight))
         below.label_outer()
+        below.set_xlabel("")  # it stands once below all of them
+    figure.supxlabel("batch B, by class", fontsize=12)
     return figure
 
 
 def draw_influence(batches: Batches, lam: float, gammas: Sequence[float], margin: float) -> Figure:
     """Left: cost of a pair by its error for several ``gamma``. Right: what a growing margin does to negative pairs."""
-    figure = Figure((WIDTH, 3.2))
+    figure = Figure((WIDTH, 3.4))
     left, right = figure.subplots(1, 2)
     errors = torch.linspace(0, 1.5, 200)
     for gamma, style in zip(gammas, ("solid", "dashed", "dotted"), strict=False):
@@ -163,7 +170,7 @@ def draw_influence(batches: Batches, lam: float, gammas: Sequence[float], margin
             errors, (-gamma * errors).exp(), ls=style, color=CLASSES[0], label=f"γ = {gamma:g}"
         )
     left.set(xlabel="error G", ylabel="cost C")
-    left.legend()
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
     margins = [margin * step / 10 for step in range(1, 31)]
     plans = [transport(batches, lam, gammas[1], value) for value in margins]
     negative = ~batches.same
@@ -172,13 +179,13 @@ def draw_influence(batches: Batches, lam: float, gammas: Sequence[float], margin
     right.plot(margins, active, "--", color=GREY, label="with an error, of\nthe negative pairs")
     right.plot(margins, mass, color=NEGATIVE, label="mass of the plan\non negative pairs")
     right.set(xlabel="margin ε", ylabel="share", ylim=(0, 1.03))
-    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=10)
+    right.legend(loc="lower center", bbox_to_anchor=(0.4, 1))
     return figure
 
 
 def draw_masses(batches: Batches, pairs: Transport) -> Figure:
     """How much each sample counts: in the plan, and where every pair is weighted by its kernel alone."""
-    figure = Figure((WIDTH, 4.0))
+    figure = Figure((WIDTH, 3.8))
     alone = pairs.kernel / pairs.kernel.mean()
     for axis, batch, labels, dim in zip(
         figure.subplots(2, 1, sharey=True), "AB", batches[1::2], (1, 0), strict=True
@@ -188,8 +195,8 @@ def draw_masses(batches: Batches, pairs: Transport) -> Figure:
             places - 0.2, alone.mean(dim).numpy(), 0.38, color=GREY, label="each pair by itself"
         )
         axis.bar(places + 0.2, pairs.weight.mean(dim).numpy(), 0.38, color=CLASSES[0], hatch="//", ec="white", label="plan")  # fmt: skip
-        axis.set_xticks(places, [f"class {label}" for label in labels])
-        axis.set_ylabel(f"mass × {len(labels)}")
+        axis.set_xticks(places, labels.tolist())
+        axis.set(xlabel="class of the sample", ylabel=f"mass × {len(labels)}")
         axis.set_title(f"batch {batch}", loc="left")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
@@ -199,7 +206,7 @@ def draw_step(
     batches: Batches, losses: Mapping[str, BatchwiseOTLoss | AllPairsLoss], rate: float
 ) -> Figure:
     """One gradient step of length ``rate`` for each loss: an arrow a sample for its pull, one for its push."""
-    figure = Figure((WIDTH, 3.0 * len(losses)))
+    figure = Figure((WIDTH, 2.6 * len(losses)))
     places = torch.cat([batches.a, batches.b])
     for axis, (title, loss) in zip(figure.subplots(len(losses), 1), losses.items(), strict=True):
         _scatter(axis, batches, small=True)
@@ -207,7 +214,7 @@ def draw_step(
         for force, (colour, style, _) in zip(pull_and_push(loss, batches), LINES, strict=True):
             for start, end in zip(places.tolist(), (places + rate * force).tolist(), strict=True):
                 axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour, "ls": style, "lw": 1.6, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
-    figure.axes[0].legend(handles=LEGEND, loc="upper left", fontsize=10, borderpad=0)
+    figure.axes[0].legend(handles=LEGEND, loc="upper left", borderpad=0)
     return figure
 
 
@@ -221,14 +228,15 @@ def _scatter(axis: Axes, batches: Batches, weight=None, small=False):
             axis.add_collection(LineCollection(ends.numpy(), linewidths=widths.numpy(), colors=colour, linestyles=style, alpha=0.75))  # fmt: skip
     for points, labels, marker in zip(batches[::2], batches[1::2], "os", strict=True):
         colours = [CLASSES[label] for label in labels]
-        axis.scatter(*points.T, s=30 if small else 130, c=colours, marker=marker, zorder=3)
+        axis.scatter(*points.T, s=30 if small else 170, c=colours, marker=marker, zorder=3)
         for (x, y), label in zip(points.tolist(), labels.tolist(), strict=True):
             if not small:
-                axis.text(x, y, label, color="white", ha="center", va="center_baseline", size=9, weight="bold", zorder=5)  # fmt: skip
+                axis.text(x, y, label, color="white", ha="center", va="center_baseline", size=11, weight="bold", zorder=5)  # fmt: skip
     axis.set_aspect("equal", adjustable="datalim")
     axis.set_axis_off()
     if not small:
-        axis.legend(handles=LEGEND, loc="upper left", fontsize=10, borderpad=0)
+        handles = LEGEND if weight is not None else LEGEND[:2]
+        axis.legend(handles=handles, loc="upper left", borderpad=0)
 
 
 def _heat(axis: Axes, values, batches: Batches, top):
@@ -269,7 +277,7 @@ def _against_error(axis: Axes, pairs: Transport, same):
     order = pairs.error.flatten().argsort()
     alone = (pairs.kernel / pairs.kernel.mean()).flatten()[order]
     axis.plot(pairs.error.flatten()[order], _decades(alone), color=GREY)
-    axis.text(0.98, 0.04, "line: each pair\nby itself", color=GREY, ha="right", size=10, transform=axis.transAxes)  # fmt: skip
+    axis.text(0.98, 0.04, "line: each pair\nby itself", color=GREY, ha="right", size=11, transform=axis.transAxes)  # fmt: skip
     for kind, (colour, _, marker) in zip((same, ~same), LINES, strict=True):
         axis.plot(
             pairs.error[kind], _decades(pairs.weight[kind]), marker, color=colour, mfc="none", ms=6
@@ -285,4 +293,5 @@ def _decades(weights):
 
 
 def _range(name, values):
-    return f"{name}: {values.min():.2g} to {values.max():.2g}"
+    low = values.min() if values.min() >= 0.01 else 0
+    return f"{name}: {low:.2g} to {values.max():.2g}"

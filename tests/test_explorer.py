@@ -75,6 +75,18 @@ def test_quotes_in_alternative_text_do_not_end_it():
     assert "&quot;hard&quot; &lt;pairs&gt;" in drawn(explore(named, 'The "hard" <pairs>.'))[0]
 
 
+def test_the_margin_is_drawn_around_the_sample_whose_positive_pairs_are_the_worst_on_average():
+    batches = toy.toy_batch()
+    means = [
+        sum(float(((a - b) ** 2).sum()) for b, other in zip(batches.b, batches.labels_b, strict=True) if other == label)
+        / int((batches.labels_b == label).sum())
+        for a, label in zip(batches.a, batches.labels_a, strict=True)
+    ]  # fmt: skip
+    assert toy.hardest(batches) == means.index(max(means)) == 7  # of class 2, among class 1
+    (circle,) = toy.draw_batch(batches, 1.0).axes[0].patches
+    assert list(circle.center) == batches.a[7].tolist()
+
+
 def test_the_toy_batch_has_easy_and_hard_pairs_for_every_seed():
     for seed in range(20):
         batches = toy.toy_batch(seed)
@@ -141,7 +153,7 @@ def test_all_other_pictures_are_figures_that_say_what_they_show(batches):
     pairs = toy.transport(batches, 10.0, 10.0, 1.0)
     losses = {"mean": AllPairsLoss(), "plan": BatchwiseOTLoss()}
     for figure, text in (
-        (toy.draw_batch(batches, 1.0), "negative pair"),
+        (toy.draw_batch(batches, 1.0), "batch B"),
         (toy.draw_steps(batches, pairs), "kernel K"),
         (toy.draw_settings(batches, (0.01, 100.0), 10.0, 1.0), "λ = 0.01"),
         (toy.draw_influence(batches, 10.0, (1.0, 10.0, 100.0), 1.0), "margin ε"),

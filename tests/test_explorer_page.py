@@ -458,6 +458,60 @@ def test_the_heat_map_is_one_stop_whose_cells_are_reached_by_arrows(visit):
     assert tab.evaluate("document.activeElement.localName") == "summary"
 
 
+def test_space_and_enter_let_a_cell_go_and_bring_it_back(visit):
+    tab = visit()
+    tab.locator("#ex-heat").focus()
+    tab.keyboard.press("Enter")
+    first = chosen_cell(tab)
+    tab.keyboard.press("ArrowRight")
+    second = chosen_cell(tab)
+    assert first[0] != second[0] and first[1:] == second[1:] == (1, 1)
+    for key, expected in (("Space", (None, 0, 0)), ("Space", second), ("Enter", (None, 0, 0))):
+        tab.keyboard.press(key)
+        assert chosen_cell(tab) == expected
+
+
+SCROLLED = (
+    "() => new Promise(done => setTimeout(() => done(scrollY), 250))"  # a page scrolls smoothly
+)
+
+
+@pytest.mark.parametrize(
+    "part", [mark("circle 1"), "#ex-heat", "#ex-lam", "#ex-stride", "#ex-forces", '[name="ex-fair"]', "#ex-restart", "#ex-play", "summary"]
+)  # fmt: skip
+def test_space_does_not_scroll_the_page_away_from_what_has_the_focus(visit, part):
+    tab = visit()
+    tab.set_viewport_size({"width": 1200, "height": 500})  # there is room to scroll, both ways
+    tab.locator(f".ex {part}").first.focus()
+    tab.evaluate("document.activeElement.scrollIntoView({block: 'center', behavior: 'instant'})")
+    before = tab.evaluate(SCROLLED)
+    for key in ("Space", "Shift+Space"):
+        tab.keyboard.press(key)
+        assert tab.evaluate(SCROLLED) == pytest.approx(before, abs=1)
+
+
+def test_space_still_does_what_it_does_in_boxes_and_buttons(visit):
+    tab = visit()
+    for part, state in (("#ex-forces", "checked"), ('[value="length"]', "checked"), ("details", "open")):  # fmt: skip
+        place = tab.locator(f".ex {part}")
+        was = place.evaluate(f"e => e.{state}")
+        (place.locator("summary") if part == "details" else place).focus()
+        tab.keyboard.press("Space")
+        assert place.evaluate(f"e => e.{state}") != was, part
+    play_button = tab.locator("#ex-play")
+    for key, text in (("Space", "Pause"), ("Enter", "Play")):
+        play_button.press(key)
+        assert play_button.inner_text() == text
+
+
+def test_each_part_says_what_its_keys_do(visit):
+    tab = visit()
+    plot, heat = (tab.locator(f"#ex-{part}").get_attribute("aria-describedby") for part in ("plot", "heat"))  # fmt: skip
+    for words in (tab.locator(f"#{plot}").inner_text(), tab.locator(f"#{heat}").inner_text()):
+        assert "arrow keys" in words and "Escape" in words
+    assert "Space or Enter plays" in tab.locator("#explorer-steps .ex-help").inner_text()
+
+
 def test_a_click_keeps_a_pair_until_the_next_and_a_pointer_reads_others_meanwhile(visit):
     tab = visit()
     tab.locator("#ex-heat").scroll_into_view_if_needed()

@@ -4,7 +4,8 @@ import matplotlib
 import pytest
 import torch
 
-from bwot import figures
+from bwot import explorer, figures, gradients, play, toy
+from bwot.controls import AllPairsLoss
 
 
 @pytest.fixture(autouse=True)
@@ -86,15 +87,82 @@ def test_the_panels_of_a_tuning_grid_share_one_scale_of_colours():
     )  # the bar; empty panels are off
 
 
-def test_words_are_large_enough_on_a_phone(make_record):
+def test_a_loss_without_a_margin_shows_none():
+    figure = figures.tuning_grid({"bwot": tuned(5.0, m5=0.9), "cross-entropy": tuned(5.0, m5=0.9)})
+    ours, classifier = (axis.get_yticklabels() for axis in figure.axes[:2])
+    assert [text.get_text() for text in ours] == ["5"] and classifier == []
+
+
+def test_squares_of_a_tuning_grid_lie_beside_each_other_and_the_chosen_one_on_top():
+    rates = [0.01 * 2**k for k in range(7)]
+    grid = [{"learning_rate": rate, "margin": m, "epochs": 3, "map": 0.9} for rate in rates for m in range(1, 9)]  # fmt: skip
+    found = {"chosen": {"learning_rate": 0.01, "margin": 1}, "grid": grid}
+    figure = figures.tuning_grid({name: found for name in ("bwot", "allpairs")})
+    figure.canvas.draw()
+    axis = figure.axes[0]
+    (x, y), (right, up) = axis.transData.transform([(0, 0), (1, 1)]) * 72 / figure.dpi
+    sizes = {line.get_markersize() for line in axis.lines}
+    assert max(sizes) <= min(right - x, up - y) + 0.5
+    heights = [line.get_zorder() for line in axis.lines]
+    assert heights.index(max(heights)) == 0 and heights.count(max(heights)) == 1
+
+
+def segments(line):
+    """Ends of the parts of a line between its gaps."""
+    points = line.get_xydata().reshape(-1, 3, 2)
+    return {tuple(sorted(map(tuple, part))) for part in points[:, :2].tolist()}
+
+
+def test_positives_are_framed_along_the_borders_of_their_cells():
+    same = torch.tensor([[True, True, False], [False, False, True]])
+    figure = figures.error_and_plan(torch.rand(2, 3), torch.full((2, 3), 1 / 6), same, ("drawings", "models"))  # fmt: skip
+    left, _, right, _ = figure.axes
+    dark, light = left.lines
+    assert segments(light) == segments(dark) == {
+        ((-0.5, -0.5), (0.5, -0.5)), ((0.5, -0.5), (1.5, -0.5)), ((-0.5, 0.5), (0.5, 0.5)), ((0.5, 0.5), (1.5, 0.5)),
+        ((-0.5, -0.5), (-0.5, 0.5)), ((1.5, -0.5), (1.5, 0.5)), ((1.5, 0.5), (2.5, 0.5)), ((1.5, 1.5), (2.5, 1.5)),
+        ((1.5, 0.5), (1.5, 1.5)), ((2.5, 0.5), (2.5, 1.5)),
+    }  # fmt: skip
+    assert light.get_linewidth() < dark.get_linewidth()
+    assert left.axis() == right.axis() == (-0.5, 2.5, 1.5, -0.5)
+    assert (left.get_ylabel(), left.get_xlabel()) == ("drawings, by class", "models, by class")
+
+
+def phone_pixels(figure):
+    """Height of the smallest words of a picture in a column of a phone."""
+    words = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+    return min(text.get_fontsize() for text in words) * 342 / (72 * figure.get_figwidth())
+
+
+def test_words_are_ten_pixels_high_on_a_phone(make_record):
     records = [make_record(loss, 0) for loss in ("bwot", "active", "softmax", "npair")]
     weights = torch.rand(8, 8)
-    for figure in (
-        figures.convergence(records),
-        figures.weight_shares(records),
-        figures.tuning_grid({"bwot": tuned(5.0, m2=0.2, m5=0.9, m12=None)}),
-        figures.error_and_plan(weights, weights / weights.sum(), weights > 0.5),
-    ):
-        words = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
-        shrunk = 342 / (72 * figure.get_figwidth())  # of the width of a column there, in pixels
-        assert min(text.get_fontsize() for text in words) * shrunk > 8, figure
+    assert phone_pixels(figures.convergence(records)) >= 10
+    assert phone_pixels(figures.weight_shares(records)) >= 10
+    assert phone_pixels(figures.tuning_grid({"bwot": tuned(5.0, m2=0.2, m5=0.9, m12=None)})) >= 10
+    assert phone_pixels(figures.error_and_plan(weights, weights / weights.sum(), weights > 0.5)) >= 10  # fmt: skip
+
+
+def toy_pictures():
+    """Those of the page on hard samples, and the explorer's."""
+    batches, settings = toy.toy_batch(), (10.0, 10.0, 1.0)
+    pairs = toy.transport(batches, *settings)
+    yield toy.draw_toy(batches, *settings)
+    yield toy.draw_batch(batches, 1.0)
+    yield toy.draw_steps(batches, pairs)
+    yield toy.draw_settings(batches, (0.01, 10.0, 100.0), 10.0, 1.0)
+    yield toy.draw_influence(batches, 10.0, (1.0, 10.0, 100.0), 1.0)
+    yield toy.draw_masses(batches, pairs)
+    yield toy.draw_step(batches, {"mean": AllPairsLoss(1.0), "again": AllPairsLoss(1.0)}, 2.0)
+    yield gradients.draw_gradients(batches, 10.0, (0.1, 10.0), 10.0, 1.0)
+    yield explorer.draw_play(play.play_batch(), play.Settings())
+
+
+def test_words_of_the_toy_batch_are_ten_pixels_high_on_a_phone_too():
+    assert [figure for figure in toy_pictures() if phone_pixels(figure) < 10] == []
+
+
+def test_many_epochs_have_few_markers(make_record):
+    line, *_ = figures.convergence([make_record("bwot", 0, (0.1, *[0.5] * 50))], ("map",)).axes[0].lines  # fmt: skip
+    shown = line.get_xdata()[:: line.get_markevery()]
+    assert len(line.get_xdata()) == 50 and 5 < len(shown) <= figures.MOST_MARKERS

@@ -7,7 +7,7 @@ from dataclasses import replace
 import matplotlib.pyplot
 import pytest
 
-from bwot import claims, front, scoreboard
+from bwot import claims, figures, front, scoreboard
 from bwot.paths import PROJECT
 
 
@@ -105,6 +105,22 @@ def test_the_share_that_the_picture_of_weights_names_is_that_of_the_plan():
     assert 30 < found < 60 and f"{found} %" in picture.alt  # a uniform plan: 15
     widths = [{round(line.get_linewidth(), 6) for line in axis.lines} for axis in picture.figure.axes]  # fmt: skip
     assert len(widths[0]) == 1 < len(widths[1])
+
+
+def test_on_a_phone_panels_stand_one_above_the_other_and_words_are_ten_pixels_high(losses, everything):  # fmt: skip
+    everything["mnist"]["tuned"] = losses(bwot=0.9, pairwise=0.8)
+    everything["cifar10"]["tuned"] = losses(bwot=0.5, active=0.6)
+    with matplotlib.rc_context():
+        figures.theme()
+        pictures = front.weighting(), front.convergence(everything)
+    for picture in pictures:
+        desk, phone = ([axis.get_position() for axis in figure.axes] for figure in picture[:2])
+        assert desk[0].x1 <= desk[1].x0 and phone[0].y0 >= phone[1].y1
+        titles = [[axis.get_title() for axis in figure.axes] for figure in picture[:2]]
+        assert titles[0] == titles[1]
+        words = [text for text in picture.phone.findobj(matplotlib.text.Text) if text.get_text()]
+        pixels = min(text.get_fontsize() for text in words) * 342 / (72 * picture.phone.get_figwidth())  # fmt: skip
+        assert pixels >= 10
 
 
 def test_one_seed_has_no_outcome_and_three_have_one(losses, everything):

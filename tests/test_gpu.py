@@ -16,7 +16,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from waiting import NoWaiting
 
 from bwot import sinkhorn_torch
 from bwot.sinkhorn import Plan
@@ -28,17 +28,6 @@ ROOT = Path(__file__).resolve().parent.parent
 WAYS = {"by problem": {}, "by rows": {"TILE_BYTES": 256, "VISIT_BYTES": 64, "PROGRAMS": 4}}
 """Constants of the module that send the small problems here one way or the other, in groups of several visits."""
 DTYPES = ["float32", "float64"]
-
-
-class NoWaiting(TorchDispatchMode):
-    """Refuses to read a tensor's value on the host, which would wait for a GPU."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert func.overloadpacket not in (
-            torch.ops.aten._local_scalar_dense,
-            torch.ops.aten.nonzero,
-        )
-        return func(*args, **(kwargs or {}))  # fmt: skip
 
 
 def start(interpret):

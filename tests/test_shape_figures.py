@@ -61,7 +61,7 @@ def test_what_is_drawn_lies_inside_the_figure():
         (left, right), (low, high) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
         for image in figure.axes[0].images:
             west, east, south, north = image.get_extent()
-            assert left <= west < east <= right and low <= south < north <= high
+            assert left <= west < east <= right and low - 1e-9 <= south < north <= high
 
 
 def test_each_query_is_followed_by_what_was_found_for_it():

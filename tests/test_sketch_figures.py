@@ -94,7 +94,7 @@ def test_the_map_shows_both_modalities_of_every_class_in_every_state():
         expected = np.concatenate([sketches, shapes]) + shift
         assert np.allclose(np.sort(points[:, 0]), np.sort(expected[:, 0]))
         assert {text.get_text() for text in axis.texts} == {"ant", "bee"}  # cat has no shape
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sketch", "shape"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["drawing", "model"]
 
 
 def test_names_beside_the_map_do_not_meet_and_lead_to_their_shapes():

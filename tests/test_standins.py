@@ -1,5 +1,7 @@
 """The embedded digits, and the shapes in colour."""
 
+from importlib.machinery import ModuleSpec
+
 import numpy as np
 import pytest
 import torch
@@ -46,6 +48,16 @@ def test_the_digits_name_the_package_that_they_lie_in_where_it_is_missing(monkey
     with pytest.raises(ModuleNotFoundError) as caught:
         digits.__wrapped__()
     assert caught.value.name == "sklearn"
+
+
+def test_the_digits_name_the_file_that_is_not_where_their_package_has_had_it(monkeypatch, tmp_path):
+    package = ModuleSpec("sklearn", None, is_package=True)
+    package.submodule_search_locations.append(str(tmp_path))
+    monkeypatch.setattr(standins, "find_spec", lambda name: package)
+    with pytest.raises(
+        FileNotFoundError, match=r"should lie in .*digits\.csv\.gz, and do not: install"
+    ):
+        digits.__wrapped__()
 
 
 def test_the_parts_keep_the_shares_of_the_classes():

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from waiting import NoWaiting
 
 from bwot import checkpoints, training
 from bwot.checkpoints import CheckpointError
 from bwot.controls import AllPairsLoss, ClassifierLoss, JointLoss, PairwiseLoss
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs, single_batches
-from bwot.diagnosis import diagnose
+from bwot.diagnosis import diagnose, gradient_ratio
 from bwot.experiments import Images
 from bwot.losses import BatchwiseOTLoss, NonFiniteError
 from bwot.training import DivergedError, Schedule, embed, fit
@@ -695,15 +695,12 @@ def test_the_pair_wise_loss_of_one_batch_is_diagnosed_on_its_halves(train):
     assert found == diagnose(network(), LOSSES["pairwise"], train, one.view(-1, 2, 6))
 
 
-class NoWaiting(TorchDispatchMode):
-    """Refuses to read a tensor's value on the host, which a graph on a GPU cannot hold."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        assert func.overloadpacket not in (
-            torch.ops.aten._local_scalar_dense,
-            torch.ops.aten.nonzero,
-        )
-        return func(*args, **(kwargs or {}))
+def test_a_ratio_of_gradients_leaves_out_what_a_value_does_not_use_and_refuses_infinity():
+    both = nn.ModuleList([nn.Linear(2, 1, bias=False), nn.Linear(2, 1)])
+    first = both[0](torch.tensor([3.0, 4.0])).squeeze()  # its gradient is (3, 4)
+    assert gradient_ratio(both, 2 * first, first) == pytest.approx(2.0)
+    with pytest.raises(NonFiniteError, match="the gradient's norm must be finite"):
+        gradient_ratio(both, first * torch.inf, first)
 
 
 @pytest.mark.parametrize("normalise", [False, True])

@@ -1,7 +1,7 @@
 """The directive ``{drawn}``: a numbered figure of the first page, drawn from the records when the book is built.
 
 ``:::{drawn} weighting`` and ``:::{drawn} convergence`` are the pictures of :mod:`bwot.front`; caption and alternative text come
-with them. ``:name:`` is the label.
+with them. ``:name:`` is the label. There are two renderings, one for phones; the style sheet shows one of them.
 """
 
 import base64
@@ -38,5 +38,9 @@ class DrawnDirective(Figure):
         self.options["alt"] = picture.alt
         self.content = StringList([picture.caption], source=env.doc2path(env.docname))
         figure, *problems = super().run()
-        figure[0]["classes"].append("dark-light")
+        figure[0]["classes"] += ["dark-light", "for-desks"]
+        phone = figure[0].deepcopy()
+        phone["uri"] = as_address(picture.phone)
+        phone["classes"] = ["dark-light", "for-phones"]
+        figure.insert(1, phone)
         return [figure, *problems]

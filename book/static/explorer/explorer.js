@@ -29,6 +29,11 @@ bwot.explorer = (() => {
     return said.join(" ");
   }
 
+  // Space scrolls a page: not from here, where it is pressed next to buttons; what uses it itself still does.
+  function keepStill(event) {
+    if (event.key === " " && !event.target.closest("button, select, summary, input:not([type=range])")) event.preventDefault();
+  }
+
   function mount(root, steps) {
     const by = (name) => root.querySelector(`#ex-${name}`);
     const start = JSON.parse(document.getElementById("explorer-start").textContent);
@@ -75,8 +80,8 @@ bwot.explorer = (() => {
     }
 
     function tellPair() {
-      if (!state.lit) { by("pair").textContent = "Dark: no weight. Frames: pairs of one class. Bars: the mass of each point, right where they meet the line. Point at a cell to read its pair, click to keep it, "
-        + "or use the arrow keys; Escape lets it go."; return; }
+      if (!state.lit) { by("pair").textContent = "Dark: no weight. Frames: pairs of one class. Bars: the mass of each point, right where they meet the line. "
+        + "Point at a cell to read its pair, click to keep it."; return; }
       const [i, j] = state.lit;
       const k = i * reading.n + j;
       by("pair").textContent = `${state.names[i]} with ${state.names[j]}: ${reading.same[k] ? "positive" : "negative"}, error ${digits(reading.error[k])}, `
@@ -159,6 +164,7 @@ bwot.explorer = (() => {
     }));
     root.querySelector(".ex-ramp").style.background = `linear-gradient(90deg, ${Array.from({ length: 11 }, (_, k) => heat((k / 10) ** 2)).join(", ")})`;
     const moving = bwot.steps(steps, state);
+    for (const part of [root, steps]) part.addEventListener("keydown", keepStill);
     reset();
     draw();
     new ResizeObserver(draw).observe(by("plot"));

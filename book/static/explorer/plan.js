@@ -101,6 +101,7 @@ bwot.plan = (() => {
     svg.addEventListener("keydown", (event) => {
       if (event.altKey || event.metaKey) return;
       if (event.key === "Escape" && kept) keep(null);
+      else if (event.key === " " || event.key === "Enter") keep(kept ? null : last ?? top);
       else if (!kept && event.key in STEPS) keep(last ?? top);
       else {
         const place = next(kept ?? last ?? top, event.key, event.ctrlKey, n);
