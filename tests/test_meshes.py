@@ -349,7 +349,8 @@ BROKEN = {
     "all as good as at one point": (off([(1e9 + i * 1e-6, 0, 0) for i in range(5)]), ".off", "no extent"),
     "triangles at one point": (off([*[(7, 7, 7)] * 3, (0, 0, 0)], [(0, 1, 2)]), ".off", "no extent"),
     "OBJ without vertices": ("o empty\n", ".obj", "no line has a vertex"),
-    "OBJ of rubbish": (bytes(range(256)), ".obj", "no line has a vertex"),
+    "OBJ of rubbish": (bytes(range(256)), ".obj", "line 1: the byte 0, which no text has"),
+    "OBJ, rubbish behind a whole shape": (obj().encode() + b"g x\n\x9c\x07\n", ".obj", "line 12: the byte 7, which no text has"),
     "OBJ, index 0": (obj() + "f 0 1 2", ".obj", "line 11: the index 0 is none of the 5"),
     "OBJ, index out of range": (obj() + "f 1 2 6", ".obj", "line 11: the index 6 is none"),
     "OBJ, index too far back": (obj() + "f 1 2 -6", ".obj", "line 11: the index -6 is none"),
@@ -378,6 +379,7 @@ BROKEN = {
     "PLY, index out of range": (ply(polygons=[(0, 1, 9)]), ".ply", "line 16: the index 9 is none of the 5"),
     "PLY, NaN": (ply().replace("4 2 0", "4 nan 0"), ".ply", "line 13: a coordinate is not finite"),
     "PLY, a word": (ply().replace("4 2 0", "4 two 0"), ".ply", "line 13: expected a number, found 'two'"),
+    "PLY of strips": (ply(polygons=[]).replace("element face", "element tristrips"), ".ply", "its triangles lie in strips"),
     "binary PLY, cut off": (binary_ply()[:-5], ".ply", "face 5: a list of 3 numbers, and 7 bytes follow: is it cut off?"),
     "binary PLY, cut off before a length": (binary_ply()[:-13], ".ply", "face 5: a list of 0 numbers, and 0 bytes follow"),
     "binary PLY, more than it says": (binary_ply() + b"more", ".ply", "4 bytes follow what the header declares"),
@@ -398,6 +400,7 @@ BROKEN = {
     "STL, a word": (stl().replace("4 2 0", "4 two 0"), ".stl", "line 12: expected a number, found 'two'"),
     "STL, NaN": (stl().replace("4 2 0", "4 nan 0"), ".stl", "line 12: a coordinate is not finite"),
     "binary STL, cut off": (binary_stl().replace(b"solid", b"other")[:-1], ".stl", "neither text nor the 6 facets"),
+    "binary STL that begins like a text, cut off": (binary_stl()[:-1], ".stl", "the 6 facets that its header declares: it has 383 bytes, they take 384"),
     "binary STL, four thousand million facets": (bytes(80) + b"\xff" * 4, ".stl", "4,294,967,295 facets"),
     "binary STL, infinity": (binary_stl([*CORNERS[:3], (np.inf, 0, 0), CORNERS[4]]), ".stl", "facet 2: a coordinate is not finite"),
     "another suffix": (off(), ".dae", "the suffix is '.dae', expected .off, .obj, .ply, .stl"),
@@ -438,6 +441,56 @@ def test_a_file_that_is_too_large_is_refused(put, monkeypatch):
     monkeypatch.setattr(reading, "MOST_BYTES", 50)
     with pytest.raises(MeshError, match=f"holds {len(off())} bytes, at most 50"):
         read_mesh(put(off()))
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix", "what"),
+    [
+        ("#\n" * 90, ".off", "90 lines"),
+        ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n90" + " 1" * 90, ".off", "100 numbers"),
+        ("v\n" * 90, ".obj", "90 lines"),
+        ("v 0 0 0\nv 1 0 0\nf" + " 1 2" * 45, ".obj", "90 numbers"),
+        ("solid\n" + "vertex\n" * 90, ".stl", "91 lines"),
+        (binary_ply([(0, 0, 0)] * 90), ".ply", "90 vertices"),
+        (binary_ply(polygons=[()] * 90), ".ply", "90 lists"),
+        (binary_ply(polygons=[(0,) * 90]), ".ply", "90 corners"),
+    ],
+)
+def test_a_file_of_too_many_small_things_is_refused(put, monkeypatch, content, suffix, what):
+    monkeypatch.setattr("bwot.meshes.rows.MOST", 80)
+    with pytest.raises(MeshError, match=f"the file has {what}, at most 80 are read"):
+        read_mesh(put(content, suffix))
+
+
+@pytest.mark.parametrize(
+    ("row", "suffix"), [("#\n", ".off"), ("v\n", ".obj"), ("\\\n", ".obj"), ("vertex\n", ".stl")]
+)
+def test_a_text_of_nothing_takes_little_memory(put, row, suffix):
+    path = put(row * 100_000, suffix)
+    tracemalloc.start()
+    with pytest.raises(MeshError):
+        read_mesh(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150 * 100_000, "bytes a line, of which there is a largest number"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_signalling_nan_is_told_by_the_error_alone(put):
+    nan = b"\x01\0\x80\x7f"
+    content = binary_stl()
+    with pytest.raises(MeshError, match="facet 0: a coordinate is not finite"):
+        read_mesh(put(content[:96] + nan + content[100:], ".stl"))
+    head, end, body = binary_ply().partition(b"end_header\n")
+    with pytest.raises(MeshError, match="vertex 0: a coordinate is not finite"):
+        read_mesh(put(head + end + nan + body[4:], ".ply"))
+
+
+def test_blanks_may_follow_a_binary_stl(put):
+    np.testing.assert_array_equal(
+        read_mesh(put(binary_stl() + b"\r\n ", ".stl")).faces,
+        read_mesh(put(binary_stl(), ".stl")).faces,
+    )
 
 
 def test_reading_takes_a_few_times_the_size_of_the_file(put):

@@ -12,9 +12,11 @@ import numpy as np
 from bwot.meshes.rows import (
     MeshError,
     Rows,
+    as_doubles,
     plain,
     polygons_of,
     refuse_infinite,
+    refuse_many,
     rows_of,
     shown,
     spread,
@@ -88,6 +90,8 @@ def _elements(elements):
         raise MeshError("the header has no element `vertex` of the numbers x, y and z.")
     if faces and faces.count and not any(_is_polygon(each) for each in faces.properties):
         raise MeshError("the element `face` has no list `vertex_indices`.")
+    if "tristrips" in named and not (faces and faces.count):
+        raise MeshError("its triangles lie in strips (`tristrips`), expected an element `face`.")
     return corners, faces
 
 
@@ -177,9 +181,10 @@ def _table(body, at, element, order):
     end, names = at + element.count * kind.itemsize, [each.name for each in element.properties]
     if not {"x", "y", "z"} <= set(names):
         return None, end
+    refuse_many(element.count, "vertices")
     values = np.frombuffer(body, kind, element.count, at)
     columns = [values[f"{names.index(axis)}"] for axis in "xyz"]
-    return np.stack(columns, axis=1).astype(np.float64), end
+    return as_doubles(np.stack(columns, axis=1)), end
 
 
 def _polygons(body, at, element, order):
@@ -188,9 +193,11 @@ def _polygons(body, at, element, order):
     _refuse_short(body, at, element.count * least, element)
     if not element.count:
         return (), at
+    refuse_many(element.count * sum(each.size is not None for each in element.properties), "lists")
     found = _alike(body, at, element, order) or _walked(body, at, element, order)
     starts, sizes, end = found
     _refuse_short(body, end, 0, element)
+    refuse_many(int(sizes.sum()), "corners")
     kind = next((each.kind for each in element.properties if _is_polygon(each)), None)
     return (_gathered(body, starts, sizes, order + kind), sizes) if kind else (), end
 
@@ -245,4 +252,4 @@ def _gathered(body, starts, sizes, kind):
     owners, within = spread(sizes)
     width = np.dtype(kind).itemsize
     places = (starts[owners] + width * within)[:, None] + np.arange(width)
-    return np.frombuffer(body, np.uint8)[places].view(kind)[:, 0].astype(np.float64)
+    return as_doubles(np.frombuffer(body, np.uint8)[places].view(kind)[:, 0])

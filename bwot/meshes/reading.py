@@ -17,7 +17,8 @@ from bwot.meshes.stl import stl
 from bwot.meshes.text import obj, off
 
 MOST_BYTES = 1 << 28
-"""The largest file that is read; reading takes up to about fifteen times its size in memory."""
+"""The largest file that is read; a usual one takes up to about fifteen times its size in memory, any one what
+:data:`bwot.meshes.rows.MOST` says."""
 
 
 class Mesh(NamedTuple):

@@ -1,10 +1,14 @@
 """OFF and OBJ: a line a vertex, a line a face."""
 
+import io
 import re
+from array import array
 
 import numpy as np
 
 from bwot.meshes.rows import MeshError, plain, polygons_of, rows_of, shown, vertices_of
+
+NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1f]")
 
 OFF_HEADER = re.compile(
     rb"\s*(?:ST)?C?N?OFF\s*(\d{1,18})[^\S\n]+(\d{1,18})(?:[^\S\n]+\d{1,18})?[^\S\n]*(?:\n|$)",
@@ -43,21 +47,25 @@ def off(content):
 
 def obj(content):
     """Lines ``v x y z`` and ``f i j k``, a corner may be ``i/texture/normal``; indices from 1 on, or from -1 back."""
-    found, lines, seen = {b"v": [], b"f": []}, {b"v": [], b"f": []}, []
-    text = _continued(plain(content))
-    for line, row in enumerate(text.split(b"\n"), start=1):
+    text = plain(content)
+    if rubbish := NO_TEXT.search(text):
+        line = 1 + text.count(b"\n", 0, rubbish.start())
+        raise MeshError(f"line {line}: the byte {rubbish[0][0]}, which no text has.")
+    found, seen = {b"v": bytearray(), b"f": bytearray()}, array("q")
+    lines = {key: array("q") for key in found}
+    for line, row in _whole_lines(text):
         key, _, rest = row.strip().replace(b"\t", b" ").partition(b" ")
         if key in found:
-            found[key].append(re.sub(rb"/\S*", b"", rest).strip() or b"nothing")
+            found[key] += (re.sub(rb"/\S*", b"", rest).strip() or b"nothing") + b"\n"
             lines[key].append(line)
             if key == b"f":
-                seen.append(len(found[b"v"]))
+                seen.append(len(lines[b"v"]))
     if not found[b"v"]:
         raise MeshError("no line has a vertex, as in `v 0 1 0`.")
-    vertices = vertices_of(rows_of(b"\n".join(found[b"v"]), lines[b"v"]))
+    vertices = vertices_of(rows_of(bytes(found[b"v"][:-1]), lines[b"v"]))
     if not found[b"f"]:
         return vertices, np.empty((0, 3), np.int64)
-    rows = rows_of(b"\n".join(found[b"f"]), lines[b"f"])
+    rows = rows_of(bytes(found[b"f"][:-1]), lines[b"f"])
     rows.refuse(rows.counts < 3, lambda row: f"a face of {rows.counts[row]} corners, expected 3")
     back = np.repeat(seen, rows.counts) + rows.values
     given = rows.values
@@ -66,15 +74,18 @@ def obj(content):
     return vertices, polygons_of(rows, rows.starts, rows.counts, len(vertices), given)
 
 
-def _continued(text):
-    """Each line that ends in a backslash together with the next, and empty lines after them, so that numbers of lines hold."""
-    first, *others = text.split(b"\\\n")
-    parts, owed = [first], 0
-    for other in others:
-        head, end, tail = other.partition(b"\n")
-        owed += 1
-        parts += [b" ", head]
-        if end:
-            parts += [end * (owed + 1), tail]
-            owed = 0
-    return b"".join(parts)
+def _whole_lines(text):
+    """Each line with its number; one that ends in a backslash goes on in the next, and has the number of its first part."""
+    parts, first = [], 1
+    for line, row in enumerate(io.BytesIO(text), start=1):
+        row = row.removesuffix(b"\n")
+        if row.endswith(b"\\"):
+            first = first if parts else line
+            parts.append(row[:-1])
+        elif parts:
+            yield first, b" ".join((*parts, row))
+            parts.clear()
+        else:
+            yield line, row
+    if parts:
+        yield first, b" ".join(parts)
