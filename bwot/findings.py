@@ -116,18 +116,30 @@ def said(difference: Difference) -> str:
 
 def difference_table(records: Sequence[Record], reference: str, at: Sequence[int] = ()) -> str:
     """``reference`` minus every other loss in mAP, in points: after the epochs ``at``, after the last and as mean over all."""
-    columns = {f"after epoch {epoch}": epoch for epoch in at}
-    columns |= {"after the last epoch": None, "mean over the epochs": "mean"}
+    columns = {f"after epoch {epoch}": ("map", epoch) for epoch in at}
+    columns |= {"after the last epoch": ("map", None), "mean over the epochs": ("map", "mean")}
+    return _differences(records, reference, columns)
+
+
+def _differences(records, reference, columns):
+    """A row for each other loss, a column for each score and epoch."""
+    found = {name: paired_differences(records, reference, *what) for name, what in columns.items()}
+    most = max((each.n for column in found.values() for each in column), default=0)
     rows: dict[str, dict] = {}
-    for place, (name, epoch) in enumerate(columns.items()):
-        for each in paired_differences(records, reference, "map", epoch):
-            blanks = " " * place  # columns of one name are one column
-            rows.setdefault(TITLES[each.second], {}).update({
-                name: points_of(each),
-                f"p{blanks}": f"{each.p:.2g}" if each.n > 1 else "–",
-                f"says{blanks}": said(each),
-            })  # fmt: skip
+    for name, column in found.items():
+        for each in column:
+            rows.setdefault(TITLES[each.second], {})[name] = _cell(each, most)
     return markdown(pandas.DataFrame(rows).T, f"{TITLES[reference]} minus")
+
+
+def _cell(difference, most):
+    """The mean in points, what is known of it and what it says; how many seeds where others have more."""
+    if not difference.n:
+        return "no seed at which both finished"
+    parts = [points_of(difference)]
+    parts += [f"p = {difference.p:.2g}"] if difference.n > 1 else []
+    parts += [f"n = {difference.n}"] if difference.n < most else []
+    return f"{', '.join(parts)}: {said(difference)}"
 
 
 def points_of(difference: Difference) -> str:
@@ -166,31 +178,17 @@ def _epochs_to(record, target):
 
 
 def points(records: Sequence[Record]) -> str:
-    """What the records say about the batch-wise loss against the others, as a Markdown list; empty without it."""
+    """What the records say about the batch-wise loss against the others, as Markdown; empty without it."""
     if "bwot" not in losses_in(records) or len(losses_in(records)) < 2:
         return ""
     last = max(record.settings["epochs"] for record in records)
-    lines = [f"- **{_compared(d, 'mAP', epoch)}**" if epoch == last else f"- {_compared(d, 'mAP', epoch)}"
-             for epoch in sorted({1, last}) for d in paired_differences(records, "bwot", "map", epoch)]  # fmt: skip
+    columns = {f"mAP, epoch {epoch}": ("map", epoch) for epoch in sorted({1, last})}
     if summarise(of_loss(records, "bwot"), "accuracy", last).n:
-        lines += [
-            f"- {_compared(d, 'accuracy', last)}"
-            for d in paired_differences(records, "bwot", "accuracy", last)
-        ]
-    return "\n".join([*lines, *_weighting(records, last)])
-
-
-def _compared(difference: Difference, score: str, epoch: int) -> str:
-    name = f"{TITLES[difference.first]} minus {TITLES[difference.second]}"
-    if not difference.n:
-        return f"{score} after epoch {epoch}, {name}: no seed at which both finished."
-    head = f"{score} after epoch {epoch}, {name}: {100 * difference.mean:+.2f} points"
-    if difference.n < 2:
-        return f"{head} (1 seed in common: no interval)."
-    return (
-        f"{head} (95\N{NO-BREAK SPACE}% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}, n = {difference.n}, "
-        f"Holm-corrected p = {difference.p:.2g}): {said(difference)}."
-    )
+        columns[f"accuracy, epoch {last}"] = ("accuracy", last)
+    seeds = max(each.n for each in paired_differences(records, "bwot", "map", last))
+    head = f"Points of difference, seed by seed (n = {seeds} where no other number stands): mean, 95\N{NO-BREAK SPACE}% interval, Holm-corrected p of its column."
+    parts = [head, _differences(records, "bwot", columns), " ".join(_weighting(records, last))]
+    return "\n\n".join(filter(None, parts))
 
 
 def _weighting(records, last):
@@ -199,7 +197,7 @@ def _weighting(records, last):
     if not share.n:
         return []
     lines = [
-        f"- The plan put {percent(share)} % of its weight on pairs with an error after epoch {last}"
+        f"The plan put {percent(share)} % of its weight on pairs with an error after epoch {last}"
     ]
     if summarise(plain, "mass_on_active", last).n and _one("margin", ours + plain):
         lines[0] += (
@@ -207,7 +205,7 @@ def _weighting(records, last):
         )
     lines[0] += "."
     lines.append(
-        f"- Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches"
+        f"Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches"
         + (
             ", so at one learning rate the losses do not take steps of one size."
             if _one("learning_rate", records)

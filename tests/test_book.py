@@ -124,6 +124,8 @@ def test_every_picture_is_described_numbered_and_captioned(site, name):
 @pytest.mark.parametrize("name", PAGES)
 def test_no_markup_is_left_unrendered(site, name):
     article = copy.copy(soup(SITE / name).select_one("article"))
+    printed = [output.get_text() for output in article.select(".cell_output pre")]
+    assert not re.findall(r"<IPython\S*|<Figure\S*", "\n".join(printed))
     for code in article.select("pre, code, script, .math, dt.sig"):
         code.decompose()
     text = article.get_text()
