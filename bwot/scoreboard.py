@@ -27,6 +27,8 @@ DATASETS = {name: title for name, title in JUDGED.items() if name != "shrec13-15
 """Those of the paper, for which the authors have numbers."""
 ALL = JUDGED | {"psb": DATASET_TITLES["psb"]}
 """One more with real shapes, which is not in the paper."""
+SHORT = ALL | {"shrec13-15": "part of SHREC'13"}
+"""What data sets are called in a list."""
 FOLDERS = {
     "as published": plan.FOLDERS["as published"],
     "full length": plan.FOLDERS["full length"],
@@ -120,6 +122,12 @@ def variant_of(data: dict) -> str | None:
     parts = [part.partition(" instead of ")[0] for part in data["variant"].split(", ")]
     parts = [part for part in parts if part not in ALL[data["name"]]]
     return ", ".join([part for part in parts if part not in UNVERIFIED] or parts)
+
+
+def named(dataset: str, records: Sequence[Record]) -> str:
+    """A data set with what its files are, where they are not the published ones."""
+    variant = variant_of(records[0].dataset) if records else None
+    return ALL[dataset] + (f" ({variant})" if variant else "")
 
 
 def _kind(record):
