@@ -82,14 +82,14 @@ def uniform(plans: dict) -> str:
 
 def _against(found, measured) -> Iterator[str]:
     """The two quantities of a comparison with the pair-wise loss and, beside it, with the plain mean."""
-    for place, other in enumerate(("pairwise", "allpairs")):
+    for place, other in enumerate(("pair-wise training", "the mean over all pairs, which sees as many pairs,")):  # fmt: skip
         if quantities := _quantities(found, place):
             on = _on(quantities, "higher")
             words = (
                 f"is higher than {{}} on {on}" if on else "is nowhere shown to be higher than {}"
             )
-            than = f"that of {TITLES[other]}" + ", which sees as many pairs," * place
-            yield f"{'It' if place else measured} {words.format(than).rstrip(',')}{_open(quantities)}."
+            than = words.format(f"that of {other}").rstrip(",")
+            yield f"{'It' if place else measured} {than}{_open(quantities)}."
     if not found:
         yield "Not run yet."
 
@@ -141,7 +141,7 @@ def _not_reproduced(everything) -> Iterator[str]:
     if lost:
         yield f"Runs with the authors' settings diverged: {listed(lost)}."
     rows = [scoreboard.row(target, everything[target.dataset])["verdict"] for target in scoreboard.targets()]  # fmt: skip
-    kinds = {"reproduced": 0, "diverged": 0, "outside the band or undecided": 0, "run on other data": 0, "run with settings of ours alone": 0, "not run": 0}  # fmt: skip
+    kinds = {"reproduced": 0, "diverged": 0, "lie outside the band or are undecided": 0, "were run on other data": 0, "with settings of ours alone": 0, "not at all": 0}  # fmt: skip
     for verdict in rows:
         kinds[_kind(verdict)] += 1
     told = [f"{number} {kind}" for kind, number in kinds.items() if number and kind != "reproduced"]
@@ -149,12 +149,16 @@ def _not_reproduced(everything) -> Iterator[str]:
 
 
 def _kind(verdict):
-    for begin, kind in (("reproduced", "reproduced"), ("not run", "not run"), ("only", "run with settings of ours alone")):  # fmt: skip
+    for begin, kind in (("reproduced", "reproduced"), ("not run", "not at all"), ("only", "with settings of ours alone")):  # fmt: skip
         if verdict.startswith(begin):
             return kind
     if "diverged" in verdict:
         return "diverged"
-    return "run on other data" if verdict == "not comparable" else "outside the band or undecided"
+    return (
+        "were run on other data"
+        if verdict == "not comparable"
+        else "lie outside the band or are undecided"
+    )
 
 
 def _where(found) -> Iterator[str]:
