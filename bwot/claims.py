@@ -160,7 +160,7 @@ CLAIMS = (
         _five_epochs, ("modelnet10", "modelnet40"),
     ),
     Claim(
-        "together", "Network and metric are trained by the loss alone",
+        "together", "Network and metric are trained jointly",
         "The test mAP after the last epoch of training with the batch-wise loss, minus that of the same network before the first step",
         "It says that the mAP rises, not what the network or the head learned, nor that training both is better than training the head "
         "alone: no run here holds the network fixed",

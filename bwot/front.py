@@ -1,30 +1,25 @@
-"""The first page: the paper's claims beside what the runs say, two pictures, the outcome and the state of each data set.
+"""The first page: the paper's claims beside what the runs say, two pictures, and the state of each data set.
 
 All of it follows the records: numbers, words, curves, and what is said of the curves to those who do not see them.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot
 from matplotlib.figure import Figure
 
-from bwot import claims, findings, scoreboard, told
+from bwot import claims, scoreboard, sharpness, told
 from bwot.comparison import losses_in, of_loss, summarise
 from bwot.explorer import draw_points
 from bwot.figures import WIDTH, draw_curves
 from bwot.looks import MARKERS, TITLES
 from bwot.play import PANELS, Settings, play_batch, read, shares
-from bwot.records import Record
-from bwot.scoreboard import Ways
+from bwot.published import IMAGE_SETTINGS
+from bwot.scoreboard import OURS, SHORT, Ways, named
 from bwot.tables import captioned, percent
 
 RESULTS = Path("book/results")
-SHORT = scoreboard.ALL | {"shrec13-15": "part of SHREC'13"}
-"""What data sets are called in a list."""
-HOW = {"full length": "full length", "tuned": "tuned", "common rate": "common"}
-"""Ways of the scoreboard, as :data:`bwot.findings.HOW` names them."""
 COMMON, OTHER_FEATURES, OTHERWISE = "†", "‡", "§"
 """Mark a data set whose losses were not tuned one by one, one whose features are not those of the authors' code, and one where the
 shorter of two comparisons says otherwise."""
@@ -48,18 +43,31 @@ def records(root: Path) -> dict[str, Ways]:
     return {dataset: scoreboard.records_of(root / RESULTS, dataset) for dataset in scoreboard.ALL}
 
 
-def verdicts(everything: dict[str, Ways]) -> str:
-    """A row for each claim: the paper's words, and what the runs say of it so far; short, for it shares a screen."""
+def verdicts(everything: dict[str, Ways], plans: dict) -> str:
+    """A row for each claim: the paper's words, and what the runs say of it so far; short, for it shares a screen.
+
+    Args:
+        everything: the records of all data sets.
+        plans: the record of :mod:`bwot.sharpness`.
+    """
     rows = []
     for claim in claims.CLAIMS:
         found = claims.findings(claim, everything)
         said = claims.judged(claim, found)
         words = [f"**{word}** on {', '.join(_marked(each, found) for each in on)}" for word, on in said.items() if word != "not run"]  # fmt: skip
         rows.append(f"| {claim.text} | {'; '.join(words) or 'not run yet'} |")
+        rows += _at_the_published_lambda(plans) if claim.name == "hard" else []
     rows.append(f"| The settings of its code lead to its curves | {_as_published(everything)} |")
     head = ["| The paper says, or its code implies | Our runs say |", "|---|---|"]
     caption = "Measured on {doc}`the scoreboard <scoreboard>`."
     return captioned([*head, *rows], " ".join([caption, *_notes(everything, "".join(rows))]), "first-claims", "first")  # fmt: skip
+
+
+def _at_the_published_lambda(plans):
+    lam = IMAGE_SETTINGS["lam"]
+    most = sharpness.heaviest(plans, lam)
+    if most is not None:
+        yield f"| … at the published λ = {lam:g} too | **no**: the plan is uniform, its heaviest pair has {most:.2f} times the even weight |"
 
 
 def _marked(judged_on, found):
@@ -166,29 +174,13 @@ def _with_curves(everything):
     """Title to the records of the losses that the explorer plays too, tuned before common."""
     shown = {}
     for dataset, ways in everything.items():
-        for way in HOW:
+        for way in OURS:
             mine = [r for r in ways[way] if r.loss["name"] in PANELS and r.status == "finished"]
             if len(shown) < CURVES_OF and {"bwot"} < set(losses_in(mine)):
                 mine.sort(key=lambda record: list(MARKERS).index(record.loss["name"]))
-                shown[f"{_named(dataset, mine)}, {way}"] = mine
+                shown[f"{named(dataset, mine)}, {way}"] = mine
                 break
     return shown
-
-
-def _named(dataset: str, mine: Sequence[Record]) -> str:
-    variant = scoreboard.variant_of(mine[0].dataset) if mine else None
-    return scoreboard.ALL[dataset] + (f" ({variant})" if variant else "")
-
-
-def outcomes(everything: dict[str, Ways]) -> str:
-    """A paragraph for each data set and way that compares losses; one seed decides nothing and has none."""
-    said_of = []
-    for dataset, ways in everything.items():
-        for way, how in HOW.items():
-            said = findings.answer(how, ways[way])
-            if said and summarise(of_loss(ways[way], "bwot"), "map").n > 1:
-                said_of.append(f"**{_named(dataset, ways[way])}, {way}.** {said}")
-    return "\n\n".join(said_of) or "No comparison has been run yet."
 
 
 def state(root: Path, everything: dict[str, Ways]) -> str:
@@ -197,7 +189,7 @@ def state(root: Path, everything: dict[str, Ways]) -> str:
     rows = []
     for dataset, ways in everything.items():
         chapter = f"{{doc}}`pages/{dataset}`" if f"book/pages/{dataset}\n" in chapters else "–"
-        name = _named(dataset, next((mine for mine in ways.values() if mine), []))
+        name = named(dataset, next((mine for mine in ways.values() if mine), []))
         beside = ["full length", *(way for way in ways if way not in scoreboard.FOLDERS)]
         sides = [f"{way}: {_run(ways[way])}" for way in beside if ways[way]]
         tuned = "; ".join([_run(ways["tuned"]), *sides])

@@ -37,7 +37,7 @@ WORDS = {
     "network": {"mobilenet": "a frozen MobileNet", "small": "a small one, trained too"},
 }
 """What values of settings are called."""
-OWN = "each loss its own"
+OWN = "each loss its own, from the tuning"
 
 
 def provenance(groups: Groups) -> str:
@@ -46,7 +46,8 @@ def provenance(groups: Groups) -> str:
     records = [each for mine in groups.values() for each in mine]
     seconds = sum(each.provenance["seconds"] for each in records)
     begun = min(each.provenance["started"] for each in records)
-    took = f"The first of these {len(records)} runs began on {begun[:10]}; one after another they took {seconds / 60:,.0f} minutes."
+    took = f"{seconds / 60:,.0f} minutes" if seconds > 120 else f"{seconds:.0f} seconds"
+    took = f"The first of these {len(records)} runs began on {begun[:10]}; one after another they took {took}."
     return "\n\n".join([_data(groups), settings_table(groups), runs_table(groups), took])
 
 

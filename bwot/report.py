@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from bwot import claims, deviations, front, ledger, sharpness
+from bwot import answers, claims, deviations, front, ledger, sharpness
 from bwot.front import RESULTS
 from bwot.records import RecordError, find_records, read_record, validate
 from bwot.runs import staleness
@@ -24,6 +24,10 @@ def _from_records(make):
     return lambda root: make(front.records(root))
 
 
+def _with_plans(make):
+    return lambda root: make(front.records(root), sharpness.read(root))
+
+
 def _numbers(root):
     everything = front.records(root)
     return "\n\n".join(section(dataset, everything[dataset]) for dataset in DATASETS)
@@ -35,12 +39,13 @@ def _state(root):
 
 PARTS: dict[str, dict[str, Callable[[Path], str]]] = {
     "book/index.md": {
-        "verdicts": _from_records(front.verdicts),
-        "outcomes": _from_records(front.outcomes),
+        "verdicts": _with_plans(front.verdicts),
+        "answers": _with_plans(answers.questions),
         "state": _state,
     },
     "book/scoreboard.md": {
         "numbers": _numbers,
+        "outcomes": _from_records(answers.outcomes),
         "overview": _from_records(claims.overview),
         "details": _from_records(claims.details),
     },

@@ -27,6 +27,8 @@ DATASETS = {name: title for name, title in JUDGED.items() if name != "shrec13-15
 """Those of the paper, for which the authors have numbers."""
 ALL = JUDGED | {"psb": DATASET_TITLES["psb"]}
 """One more with real shapes, which is not in the paper."""
+SHORT = ALL | {"shrec13-15": "part of SHREC'13"}
+"""What data sets are called in a list."""
 FOLDERS = {
     "as published": plan.FOLDERS["as published"],
     "full length": plan.FOLDERS["full length"],
@@ -120,6 +122,12 @@ def variant_of(data: dict) -> str | None:
     parts = [part.partition(" instead of ")[0] for part in data["variant"].split(", ")]
     parts = [part for part in parts if part not in ALL[data["name"]]]
     return ", ".join([part for part in parts if part not in UNVERIFIED] or parts)
+
+
+def named(dataset: str, records: Sequence[Record]) -> str:
+    """A data set with what its files are, where they are not the published ones."""
+    variant = variant_of(records[0].dataset) if records else None
+    return ALL[dataset] + (f" ({variant})" if variant else "")
 
 
 def _kind(record):
@@ -233,13 +241,14 @@ def section(dataset: str, ways: Ways) -> str:
     for loss in dict.fromkeys(target.loss for target in mine):
         rows = {target: row(target, ways) for target in mine if target.loss == loss}
         missing |= {command(t): t for t, cells in rows.items() if cells["verdict"] == "not run"}
-        parts += [_table(dataset, loss, list(rows.values())), *_filled(dataset, loss, ways)]
+        parts += _table(dataset, loss, list(rows.values()), ways)
     if missing:
         parts.append(_to_run(missing))
     return "\n\n".join(parts)
 
 
-def _table(dataset, loss, rows):
+def _table(dataset, loss, rows, ways):
+    """The table, and a line on what fills it where anything does."""
     caption = f"{DATASETS[dataset]}, {TITLES[loss]}, test scores in percent: {_counted(rows)}."
     used = [way for way in OURS if any(f"({way})" in cells["they lie"] for cells in rows)]
     if used:
@@ -247,19 +256,16 @@ def _table(dataset, loss, rows):
     if len(used) == 1:  # said once, it need not stand in every row
         rows = [r | {"they lie": r["they lie"].removesuffix(f" ({used[0]})")} for r in rows]
     head = [f"| {' | '.join(HEAD)} |", "|---" + "|---:" * 3 + "|---|---:|---|"]
-    return captioned([*head, *map(line, rows)], caption, f"scoreboard-{dataset}-{loss}", "compact")
+    table = captioned([*head, *map(line, rows)], caption, f"scoreboard-{dataset}-{loss}", "compact")
+    mine = {way: of_loss(ways[way], loss) for way in ("as published", *used)}
+    told = [_filled(dataset, way, records) for way, records in mine.items() if records]
+    return [table, f"Filled by {'; '.join(told)}."] if told else [table]
 
 
-def _filled(dataset, loss, ways):
-    """A line for each way that fills a table: its records, their data, device and minutes."""
-    told = []
-    for way in ("as published", *OURS):
-        if mine := of_loss(ways[way], loss):
-            several = f"{len(mine)} records" if len(mine) > 1 else "one record"
-            told.append(
-                f"*{way}*: {several} of {listed_at(dataset, FOLDERS[way])}, {_origin(mine)}, {_minutes(mine)} minutes a run"
-            )
-    return [f"Filled by {'; '.join(told)}."] if told else []
+def _filled(dataset, way, records):
+    """Of one way that fills a table: its records, their data, device and minutes."""
+    several = f"{len(records)} records" if len(records) > 1 else "one record"
+    return f"*{way}*: {several} of {listed_at(dataset, FOLDERS[way])}, {_origin(records)}, {_minutes(records)} minutes a run"
 
 
 def _to_run(commands):

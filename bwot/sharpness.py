@@ -62,6 +62,12 @@ def read(root: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
+def heaviest(record: dict, lam: float) -> float | None:
+    """The largest weight at ``lam``, with the sign as meant, over that of a uniform plan; None where the record has none."""
+    rows = [row for row in record.get("rows", ()) if row["lam"] == lam and row["sign"].startswith("minus")]  # fmt: skip
+    return rows[0]["most"] if rows else None
+
+
 def is_current(record: dict) -> bool:
     """Does the code of today give these numbers, to a thousandth? Other machines round differently."""
     again = measure()

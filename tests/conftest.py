@@ -115,6 +115,28 @@ def records(make_record):
     ]
 
 
+@pytest.fixture
+def everything():
+    """The ways of all data sets, without a record."""
+    from bwot.scoreboard import ALL, FOLDERS
+
+    return {dataset: dict.fromkeys(FOLDERS, []) for dataset in ALL}  # fmt: skip
+
+
+@pytest.fixture
+def losses(make_record):
+    """Three seeds of each loss from what it ends with; seed s adds s thousandths, in odd places two of them."""
+
+    def make(**means):
+        return [
+            make_record(name.replace("_", "-"), seed, (0.1, mean - 0.2, mean + 0.001 * seed * (1 + place % 2)))
+            for place, (name, mean) in enumerate(means.items())
+            for seed in range(3)
+        ]  # fmt: skip
+
+    return make
+
+
 @pytest.fixture(scope="module")
 def browser(request):
     """A Chromium without a network; skipped aloud where there is none, or failed with BWOT_REQUIRE_BROWSER=1."""

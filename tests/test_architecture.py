@@ -76,7 +76,7 @@ FLOORS = [
         "mesh_models",
     },
     {"claims", "deviations", "longer"},
-    {"front", "ledger", "data_commands", "search_commands"},
+    {"front", "answers", "ledger", "data_commands", "search_commands"},
     {"report"},
     {"__main__"},
 ]

@@ -169,10 +169,13 @@ def test_the_figures_after_training_are_referred_to(site):
         assert page.select_one(f'p a[href="#{label}"]').get_text().startswith("Fig.")
 
 
-def test_numbers_on_the_first_page_name_their_source(site):
+def test_numbers_on_the_first_page_name_their_source_and_lead_to_it(site):
     figures = soup(SITE / "book/index.html").select("abbr.result")
     assert len(figures) > 5
     for figure in figures:
+        page, _, anchor = figure.find_parent("a")["href"].partition("#")
+        assert page in ("records.html", "scoreboard.html")
+        assert soup(SITE / "book" / page).select_one(f"table#{anchor}")
         assert re.match(
             r"book/results/[\w/-]+, loss [\w-]+, seeds \d|authors' repository", figure["title"]
         )

@@ -1,4 +1,4 @@
-"""The first page follows the records: verdicts, curves and their words, outcomes, and what is run."""
+"""The first page follows the records: verdicts, curves and their words, and what is run."""
 
 import re
 import shutil
@@ -11,25 +11,6 @@ from bwot import claims, figures, front, scoreboard
 from bwot.paths import PROJECT
 
 
-@pytest.fixture
-def everything():
-    return {dataset: dict.fromkeys(scoreboard.FOLDERS, []) for dataset in scoreboard.ALL}  # fmt: skip
-
-
-@pytest.fixture
-def losses(make_record):
-    """Three seeds of each loss from what it ends with; seed s adds s thousandths, in odd places two of them."""
-
-    def make(**means):
-        return [
-            make_record(name.replace("_", "-"), seed, (0.1, mean - 0.2, mean + 0.001 * seed * (1 + place % 2)))
-            for place, (name, mean) in enumerate(means.items())
-            for seed in range(3)
-        ]  # fmt: skip
-
-    return make
-
-
 @pytest.fixture(autouse=True)
 def no_open_figures():
     yield
@@ -37,29 +18,35 @@ def no_open_figures():
 
 
 def test_without_records_the_page_says_so_and_has_no_curves(everything):
-    text = front.verdicts(everything)
+    text = front.verdicts(everything, {})
     assert (
         text.count("| not run yet |") == len(claims.CLAIMS) + 1
         and "**" not in text
         and "†" not in text
     )
     assert front.convergence(everything) is None
-    assert front.outcomes(everything) == "No comparison has been run yet."
     assert front.state(PROJECT, everything).count("| not run | not run | not run | not run |") == len(scoreboard.ALL)  # fmt: skip
 
 
 @pytest.mark.parametrize("bwot, word", [(0.9, "supported"), (0.3, "not supported"), (0.5, "no difference shown")])  # fmt: skip
 def test_the_word_beside_a_claim_follows_the_interval(bwot, word, losses, everything):
     everything["modelnet10"]["tuned"] = losses(bwot=bwot, pairwise=0.5)
-    row = next(line for line in front.verdicts(everything).splitlines() if "Scores end higher" in line)  # fmt: skip
+    row = next(line for line in front.verdicts(everything, {}).splitlines() if "Scores end higher" in line)  # fmt: skip
     assert row.endswith(f"| **{word}** on ModelNet10 |")
+
+
+def test_what_the_published_lambda_makes_of_the_plan_is_that_of_its_record(everything):
+    plans = {"rows": [{"lam": 0.01, "sign": "minus, as meant", "most": 1.234}]}
+    said = "| … at the published λ = 0.01 too | **no**: the plan is uniform, its heaviest pair has 1.23 times the even weight |"
+    assert said in front.verdicts(everything, plans)
+    assert "published λ" not in front.verdicts(everything, {})
 
 
 def test_a_comparison_at_the_common_rate_is_marked(losses, everything):
     everything["mnist"]["tuned"] = losses(bwot=0.9, pairwise=0.5)
-    assert front.COMMON not in front.verdicts(everything)
+    assert front.COMMON not in front.verdicts(everything, {})
     everything["cifar10"]["common rate"] = losses(bwot=0.9, pairwise=0.5)
-    text = front.verdicts(everything)
+    text = front.verdicts(everything, {})
     assert "**supported** on MNIST, CIFAR-10†" in text and "† One rate for all losses." in text
 
 
@@ -67,7 +54,7 @@ def test_what_became_of_the_published_settings_is_counted(make_record, everythin
     lost = [make_record("bwot", seed, (0.1,), diverged="epoch 1, step 3") for seed in range(2)]
     everything["mnist"]["as published"] = [*lost, make_record("bwot", 2)]
     everything["modelnet10"]["as published"] = [make_record("bwot", 0)]
-    last = front.verdicts(everything).splitlines()[-2]
+    last = front.verdicts(everything, {}).splitlines()[-2]
     assert "| **diverged** on MNIST (2 of 3); **no curve** for ModelNet10 |" in last
 
 
@@ -123,14 +110,6 @@ def test_on_a_phone_panels_stand_one_above_the_other_and_words_are_ten_pixels_hi
         assert pixels >= 10
 
 
-def test_one_seed_has_no_outcome_and_three_have_one(losses, everything):
-    runs = losses(bwot=0.9, allpairs=0.8)
-    everything["mnist"]["common rate"] = [r for r in runs if r.seed == 0]
-    assert front.outcomes(everything) == "No comparison has been run yet."
-    everything["mnist"]["common rate"] = runs
-    assert front.outcomes(everything).startswith("**MNIST, common rate.** With all losses")
-
-
 def test_the_state_counts_losses_and_seeds_and_links_the_chapters_there_are(tmp_path, losses, make_record, everything):  # fmt: skip
     shutil.copy(PROJECT / "_toc.yml", tmp_path)
     toc = (tmp_path / "_toc.yml").read_text(encoding="utf-8")
@@ -146,24 +125,17 @@ def test_the_state_counts_losses_and_seeds_and_links_the_chapters_there_are(tmp_
     assert "| CIFAR-10 | not run | not run | not run | mAP 25.00 % (n = 1) | – |" in text
 
 
-def test_a_loss_that_diverged_is_named_with_how_many_seeds_are_left(losses, make_record, everything):  # fmt: skip
-    runs = [r for r in losses(bwot=0.9, active=0.8) if (r.loss["name"], r.seed) != ("active", 2)]
-    everything["mnist"]["tuned"] = [*runs, make_record("active", 2, (0.1, 0.2), diverged="epoch 2, step 1")]  # fmt: skip
-    text = front.outcomes(everything)
-    assert text.endswith("Of active pairs, 1 of 3 runs diverged: n = 2 in what is said of it.")
-
-
 def on_features(records, **settings):
     return [replace(r, settings=r.settings | {"network": "mobilenet"} | settings) for r in records]
 
 
 def test_other_features_than_the_authors_and_a_classifier_beside_the_loss_are_said(losses, everything):  # fmt: skip
     everything["modelnet10"]["as published"] = on_features(losses(bwot=0.9), classifier_weight=1.0)
-    text = front.verdicts(everything)
+    text = front.verdicts(everything, {})
     assert "**no curve** for ModelNet10‡ |" in text
     assert "‡ Frozen mobilenet features" in text and "On shapes, a classifier of weight 1 " in text  # fmt: skip
     everything["modelnet10"]["as published"] = on_features(losses(bwot=0.9), network="small", classifier_weight=0.0)  # fmt: skip
-    text = front.verdicts(everything)
+    text = front.verdicts(everything, {})
     assert "‡" not in text and "classifier" not in text
 
 
@@ -171,6 +143,5 @@ def test_the_part_of_shrec13_has_a_row_with_its_other_lambda(losses, everything)
     there = {"name": "shrec13-15", "variant": "15-class subset, as downloaded, no check-sum is published", "official": False}  # fmt: skip
     mine = [replace(r, dataset=r.dataset | there) for r in losses(bwot=0.9, lifted=0.95)]
     everything["shrec13-15"] |= {"tuned": mine, "λ = 5": mine[:3]}
-    assert "the highest mAP is that of lifted structure" in front.outcomes(everything)
     assert "| 2 losses, 3 seeds; λ = 5: 1 loss, 3 seeds | not run |" in front.state(PROJECT, everything)  # fmt: skip
-    assert "Hard pairs are emphasised | **no difference shown** on part of SHREC'13 |" in front.verdicts(everything)  # fmt: skip
+    assert "Hard pairs are emphasised | **no difference shown** on part of SHREC'13 |" in front.verdicts(everything, {})  # fmt: skip

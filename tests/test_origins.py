@@ -30,7 +30,7 @@ def test_a_kind_of_run_has_a_row_with_the_settings_that_differ_from_kind_to_kind
     assert shared.startswith("All runs that were trained: epochs: 2; margin: 5; γ: 10;")
     assert shared.endswith("; preset: short.") and "rate:" not in shared
     assert cells(table)[1:] == [
-        ["tuned", "learning rate: each loss its own; λ: 10"],
+        ["tuned", "learning rate: each loss its own, from the tuning; λ: 10"],
         ["as published", "learning rate: 0.2; λ: 0.01"],
     ]
 
@@ -52,6 +52,8 @@ def test_the_page_says_the_data_what_was_not_trained_and_how_long_it_took(groups
     assert f"| {origins.ZERO_LINES} | untrained network: 0 |" in said
     assert "None" not in said and " or " not in said and "rate: 9" not in said
     assert said.endswith("The first of these 8 runs began on 2026-11-23; one after another they took 80 minutes.")  # fmt: skip
+    short = {"tuned": [made(groups["tuned"][0], seconds=7.4)]}
+    assert origins.provenance(short).endswith("they took 7 seconds.")
 
 
 def test_other_data_of_a_kind_are_named_with_it(groups):

@@ -159,6 +159,8 @@ def test_below_a_table_stands_what_fills_it(ends):
     small = [replace(r, settings=r.settings | {"network": "small"}) for r in mine]
     assert "features of" not in section("mnist", EMPTY | {"as published": small})
     assert "Filled by" not in section("mnist", EMPTY)
+    beside = EMPTY | {"tuned": ends("bwot", 0.5), "common rate": ends("bwot", 0.6)}
+    assert "*common rate*" not in section("mnist", beside)  # no row has a number of theirs
 
 
 def test_an_epoch_that_was_not_reached_is_not_run(ends):
