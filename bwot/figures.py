@@ -153,6 +153,7 @@ def _curve(axis, records, score, loss):
     if not records:
         return
     epochs = [row["epoch"] for row in records[0].history if score in row and row["epoch"] > 0]
+    axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator("auto", integer=True))
     if len(epochs) > MOST_POINTS:  # what differs, differs in the first of so many
         places = np.unique(np.geomspace(1, len(epochs), MOST_POINTS).round().astype(int))
         epochs = [epochs[place - 1] for place in places]

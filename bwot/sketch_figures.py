@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from seaborn import color_palette
 from torch import Tensor
 
-from bwot.figures import COLOURS, MARKERS, TITLES
+from bwot.looks import COLOURS, LINES, MARKERS, TITLES
 from bwot.published import LOGGED
 from bwot.shape_figures import GAP, LINE, WIDTH, card, retrieval_gallery, sheet
 
@@ -80,7 +80,7 @@ def logged_curves() -> Figure:
     axis = figure.subplots()
     for loss, curve in LOGGED.items():
         axis.plot(curve.epochs, curve.values, color=COLOURS[loss], marker=MARKERS[loss], ms=6,
-                  mfc="none", ls=(0, (4, 2)), label=f"{TITLES[loss]}, authors")  # fmt: skip
+                  mfc="none", ls=LINES[loss], label=f"{TITLES[loss]}, authors")  # fmt: skip
     axis.set(xlabel="epoch", ylabel="test mAP on SHREC'14", xlim=(0, None), ylim=(0, 0.65))
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -4,6 +4,7 @@ Needs the site (`make book`) in book/_build/html or in the folder that BWOT_SITE
 part is skipped aloud, or fails where BWOT_REQUIRE_BROWSER=1.
 """
 
+import base64
 import copy
 import hashlib
 import http.server
@@ -441,6 +442,44 @@ def test_the_first_page_says_it_in_one_screen_of_a_desk(site, browser):
         assert box["y"] >= 0 and box["y"] + box["height"] <= 900, part
     assert tab.locator(".doors a").count() == 3
     tab.close()
+
+
+PICTURES = """() => [...document.querySelectorAll('article img.dark-light')].filter(image => image.checkVisibility())
+  .map(image => [image.src, image.getBoundingClientRect().width])"""
+
+
+def letters(address, width):
+    """Height in pixels of the smallest words of an SVG that is shown at a width."""
+    if address.startswith("data:"):
+        text = base64.b64decode(address.partition(",")[2]).decode()
+    else:
+        text = Path(unquote(urlsplit(address).path)).read_text(encoding="utf-8")
+    box = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
+    return min(map(float, re.findall(r"font(?:-size)?: ?(?:bold )?([\d.]+)px", text))) * width / box
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_words_in_pictures_are_ten_pixels_high_on_a_phone(site, browser, theme):
+    tab = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
+    tab.set_default_timeout(120_000)
+    small, count = [], 0
+    for name in PAGES:
+        tab.goto((SITE / name).as_uri(), wait_until="load")
+        shown = tab.evaluate(PICTURES)
+        count += len(shown)
+        small += [(name, place) for place, each in enumerate(shown) if letters(*each) < 10]
+    tab.close()
+    assert small == [] and count > 30
+
+
+def test_of_the_two_renderings_of_the_first_page_one_is_shown(site, browser):
+    for width, kind, other in ((1400, "desks", "phones"), (390, "phones", "desks")):
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.goto((SITE / "book/index.html").as_uri(), wait_until="load")
+        for image in tab.locator(f".front img.for-{kind}").all():
+            assert image.is_visible()
+        assert tab.locator(f".front img.for-{kind}").count() == 2 == tab.locator(f".front img.for-{other}:not(:visible)").count()  # fmt: skip
+        tab.close()
 
 
 @pytest.fixture

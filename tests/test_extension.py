@@ -87,4 +87,6 @@ def test_empty_heads_of_tables_get_a_word_and_entries_a_role_that_is_in_use():
     assert repairs.mend('<th class="head"><p></p></th>') == '<th class="head"><span class="visually-hidden">value</span></th>'  # fmt: skip
     assert repairs.mend('<th class="head"><p>loss</p></th>') == '<th class="head"><p>loss</p></th>'
     assert repairs.mend("<dd><p>Alias for field number 12</p>\n</dd>") == "<dd></dd>"
+    wide = repairs.mend('<figure class="align-default scrolls" id="a"><figure class="b">')
+    assert wide == '<figure tabindex="0" class="align-default scrolls" id="a"><figure class="b">'
     assert 'role="listitem"' in repairs.mend('<div role="doc-biblioentry">')

@@ -39,6 +39,12 @@ def test_many_epochs_are_drawn_from_the_first_to_the_last_the_early_ones_apart(m
     assert len(epochs) <= figures.MOST_POINTS and figure.axes[0].get_xscale() == "log"
 
 
+def test_epochs_are_whole(make_record):
+    figure = figures.convergence([make_record("bwot", 0, (0.1, *[0.5] * 4))], ("map",))
+    figure.canvas.draw()
+    assert all(tick == int(tick) for tick in figure.axes[0].get_xticks())
+
+
 def test_ink_turns_light_in_the_dark(make_record):
     text = figures.svg(figures.convergence([make_record("bwot", 0)]))
     assert text.index("prefers-color-scheme: dark") < text.index(figures.INK.lower(), 2000)
