@@ -159,7 +159,7 @@ def make_views(found, size: int) -> Views:
     else:
         broken = render_folder(found.paths, found.names, views.folder, arrangement, size, up=up)
     if broken:
-        told = "\n".join(f"  {each.name}: {each.reason}" for each in broken[:10])
+        told = "\n".join(f"  {each.name}: {each.reason}" for each in broken)
         raise DataError(f"{len(broken)} of {len(found.paths)} shapes cannot be drawn:\n{told}")
     return views
 

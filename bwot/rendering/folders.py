@@ -188,9 +188,14 @@ def _is_drawn(job):
 
 
 def _drawn(path, settings):
-    return render(
+    from bwot.rendering.shading import WHITE
+
+    strip = render(
         read_mesh(path), **{key: value for key, value in settings.items() if key != "drawing"}
     )
+    if (strip == WHITE).all():  # triangles thinner than the distance of two rays
+        raise ValueError(f"{path}: the shape is too thin to be seen, all of its views are empty.")
+    return strip
 
 
 def _make(job: _Job) -> tuple[str, str]:
