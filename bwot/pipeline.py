@@ -117,6 +117,8 @@ def shape_data(
 
 
 def _refuse_loners(found):
+    if len(found.classes) < 2:
+        raise DataError(f"{found.name} has one class, expected two or more to tell apart.")
     for part in PARTS[1:]:
         if not (np.bincount(found.labels[found.splits[part]]) > 1).any():
             raise DataError(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import struct
 import zlib
 
@@ -119,6 +120,14 @@ def test_a_set_without_two_test_shapes_of_a_class_is_refused_before_anything_is_
     for path in (meshes / "modelnet40").rglob("test/*_001[45].off"):
         path.unlink()
     with pytest.raises(DataError, match="no two test shapes of modelnet40 are of one class"):
+        shape_data("modelnet40", "small", meshes, "small")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_set_of_one_class_is_refused_before_anything_is_drawn(meshes, tmp_path):
+    for kind in ("chair", "xbox"):
+        shutil.rmtree(meshes / "modelnet40" / "ModelNet40" / kind)
+    with pytest.raises(DataError, match="modelnet40 has one class, expected two or more"):
         shape_data("modelnet40", "small", meshes, "small")
     assert not (tmp_path / "cache").exists()
 
