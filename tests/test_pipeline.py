@@ -21,9 +21,9 @@ from bwot.data.images import DataError
 from bwot.data.shapes import split_training
 from bwot.meshes import Mesh
 from bwot.paths import PROJECT
-from bwot.pipeline import load_shapes, make_views, shape_data, strip_of
+from bwot.pipeline import ARRANGEMENTS, Views, load_shapes, make_views, shape_data, strip_of
 from bwot.records import read_record
-from bwot.rendering import read_strip, render
+from bwot.rendering import camera_frames, read_strip, render
 from bwot.solids import solid
 
 FAMILIES = {"chair": "chair", "night_stand": "table", "xbox": "mug"}
@@ -122,6 +122,13 @@ def test_a_set_without_two_test_shapes_of_a_class_is_refused_before_anything_is_
     with pytest.raises(DataError, match="no two test shapes of modelnet40 are of one class"):
         shape_data("modelnet40", "small", meshes, "small")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("dataset", ARRANGEMENTS)
+def test_a_shape_is_shown_from_above(dataset):
+    arrangement, count, up = ARRANGEMENTS[dataset]
+    camera = camera_frames(arrangement, up)[Views(None, arrangement, count).shown]
+    assert 0.4 < camera[2, "xyz".index(up)] < 0.7, "between 24 and 45 degrees"
 
 
 def test_a_set_of_one_class_is_refused_before_anything_is_drawn(meshes, tmp_path):
