@@ -83,9 +83,12 @@ def _add_features(parser):
 
 
 def _features(options) -> None:
-    from bwot.pipeline import FROZEN, make_features, make_views
+    from bwot.pipeline import FROZEN, frozen_network, make_features, make_views
 
     shapes, sketches = _found(options)
+    frozen_network(
+        options.network, options.data
+    )  # one that is missing is told before hours of drawing
     views = make_views(shapes, FROZEN)
     _say_views(shapes, views)
     made, _ = make_features(shapes, views, options.network, options.data)

@@ -37,6 +37,11 @@ class Views(NamedTuple):
     arrangement: Literal["ring", "dodecahedron"]
     count: int
 
+    @property
+    def shown(self) -> int:
+        """The view that stands for a shape in a figure: from above, as shapes are mostly looked at."""
+        return {"ring": 0, "dodecahedron": 5}[self.arrangement]
+
 
 ARRANGEMENTS = {
     "modelnet10": ("ring", 12, "z"),
@@ -67,8 +72,9 @@ class ShapeData(ImageSet):
         return read_strip(strip_of(self.strips, self.names[part][index]))
 
     def pictures(self, part: str, indices: Sequence[int]) -> UInt8[np.ndarray, "k h w"]:
-        """The first view of some shapes of a part."""
-        return np.stack([self.views(part, index)[0] for index in indices])
+        """One view of some shapes of a part, see :attr:`Views.shown`."""
+        shown = self.strips.shown if self.strips else 0
+        return np.stack([self.views(part, index)[shown] for index in indices])
 
 
 def shape_data(
@@ -117,6 +123,8 @@ def shape_data(
 
 
 def _refuse_loners(found):
+    if len(found.classes) < 2:
+        raise DataError(f"{found.name} has one class, expected two or more to tell apart.")
     for part in PARTS[1:]:
         if not (np.bincount(found.labels[found.splits[part]]) > 1).any():
             raise DataError(
@@ -159,7 +167,7 @@ def make_views(found, size: int) -> Views:
     else:
         broken = render_folder(found.paths, found.names, views.folder, arrangement, size, up=up)
     if broken:
-        told = "\n".join(f"  {each.name}: {each.reason}" for each in broken[:10])
+        told = "\n".join(f"  {each.name}: {each.reason}" for each in broken)
         raise DataError(f"{len(broken)} of {len(found.paths)} shapes cannot be drawn:\n{told}")
     return views
 

@@ -157,9 +157,9 @@ class Look:
     views: Views
 
     def __call__(self, part: str, index: int) -> UInt8[np.ndarray, "h w"]:
-        """A drawing as it was drawn, or the first view of a shape."""
+        """A drawing as it was drawn, or one view of a shape."""
         if part == "shapes":
-            return read_views(self.views, self.found.shape_names[index])[0]
+            return read_views(self.views, self.found.shape_names[index])[self.views.shown]
         path = self.found.sketch_paths[self.found.splits[part][index]]
         return rotations(read_drawing(path), FROZEN, count=1)[0]
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas
 
 from bwot.comparison import Summary, losses_in, of_loss, stopped, summarise, verdict
@@ -28,7 +29,7 @@ def banner(data: ImageSet | SketchData) -> str:
     """What data a page is about; a warning where they stand in for others."""
     sizes = ", ".join(f"{len(part.labels):,} {name}" for name, part in
                       (("training", data.train), ("validation", data.validation), ("test", data.test)))  # fmt: skip
-    facts = f"Data: {data.name}, {data.variant} ({sizes} {_kind(data)})."
+    facts = f"Data: {data.name}, {data.variant} ({sizes} {_kind(data)}).{_transfer(data)}"
     if data.official:
         return f":::{{note}}\n{facts} Every byte is as published.\n:::"
     if not data.variant.startswith("stand-in"):
@@ -36,6 +37,20 @@ def banner(data: ImageSet | SketchData) -> str:
     return (
         f":::{{admonition}} Not the paper's data\n:class: warning standin\n{facts} "
         "The numbers on this page show that everything runs; they say nothing about the paper.\n:::"
+    )
+
+
+def _transfer(data):
+    """How many of the classes that are tested were seen before, where not all were."""
+    seen, tested = (
+        set(np.concatenate([part.labels.numpy() for part in parts]).tolist())
+        for parts in ((data.train, data.validation), (data.test,))
+    )
+    if tested <= seen:
+        return ""
+    return (
+        f" Of the {len(tested)} test classes {len(tested & seen)} are among the {len(seen)} training classes:"
+        " the others measure how well distances carry over to classes never seen."
     )
 
 

@@ -623,6 +623,18 @@ def test_an_onnx_file_with_another_input_is_refused(tmp_path, changes, message):
         OnnxNetwork(path)
 
 
+def test_an_onnx_file_whose_feature_has_no_number_is_refused(tmp_path):
+    given = helper.make_tensor_value_info("image", 1, ["n", 3, SIZE, SIZE])
+    output = helper.make_tensor_value_info("feature", 1, None)
+    node = helper.make_node("Slice", ["image", "first", "first", "axis"], ["feature"])
+    stored = [numpy_helper.from_array(np.array([k]), name) for k, name in ((0, "first"), (1, "axis"))]  # fmt: skip
+    graph = helper.make_graph([node], "nothing", [given], [output], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "nothing.onnx")
+    with pytest.raises(ValueError, match="nothing.onnx gives features of length 0"):
+        OnnxNetwork(tmp_path / "nothing.onnx")
+
+
 def test_the_outputs_that_a_file_has_are_named(tmp_path):
     path, _ = small_onnx(tmp_path / "small.onnx")
     with pytest.raises(ValueError, match="has no output 'logits'; it has: feature, map."):

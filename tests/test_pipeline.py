@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import shutil
+import struct
+import zlib
 
 import numpy as np
 import onnx
@@ -18,9 +21,9 @@ from bwot.data.images import DataError
 from bwot.data.shapes import split_training
 from bwot.meshes import Mesh
 from bwot.paths import PROJECT
-from bwot.pipeline import load_shapes, make_views, shape_data, strip_of
+from bwot.pipeline import ARRANGEMENTS, Views, load_shapes, make_views, shape_data, strip_of
 from bwot.records import read_record
-from bwot.rendering import read_strip, render
+from bwot.rendering import camera_frames, read_strip, render
 from bwot.solids import solid
 
 FAMILIES = {"chair": "chair", "night_stand": "table", "xbox": "mug"}
@@ -121,6 +124,21 @@ def test_a_set_without_two_test_shapes_of_a_class_is_refused_before_anything_is_
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("dataset", ARRANGEMENTS)
+def test_a_shape_is_shown_from_above(dataset):
+    arrangement, count, up = ARRANGEMENTS[dataset]
+    camera = camera_frames(arrangement, up)[Views(None, arrangement, count).shown]
+    assert 0.4 < camera[2, "xyz".index(up)] < 0.7, "between 24 and 45 degrees"
+
+
+def test_a_set_of_one_class_is_refused_before_anything_is_drawn(meshes, tmp_path):
+    for kind in ("chair", "xbox"):
+        shutil.rmtree(meshes / "modelnet40" / "ModelNet40" / kind)
+    with pytest.raises(DataError, match="modelnet40 has one class, expected two or more"):
+        shape_data("modelnet40", "small", meshes, "small")
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.parametrize("network", ["nowhere.onnx", "rubbish.onnx", "mobilenet"])
 def test_a_network_that_cannot_be_had_is_told_before_anything_is_drawn(meshes, tmp_path, network, monkeypatch):  # fmt: skip
     monkeypatch.chdir(tmp_path)
@@ -141,6 +159,25 @@ def test_shapes_that_cannot_be_drawn_are_all_named_and_the_others_are_drawn(mesh
     assert "chair_0003.off: the header declares 1,000,000,000,000 vertices" in told
     assert "xbox_0014.off: the file is empty" in told
     assert len(list((tmp_path / "cache").rglob("*.png"))) == 43
+    for path in (home / "night_stand").rglob("*.off"):
+        path.write_text("OFF\n")
+    assert main(f"views modelnet40 --variant small --data {meshes}".split()) == 1
+    told = capsys.readouterr().err
+    assert "17 of 45 shapes cannot be drawn" in told and len(told.splitlines()) == 18
+
+
+def test_the_command_tells_of_a_missing_network_before_anything_is_drawn(meshes, tmp_path, capsys):
+    given = f"features modelnet40 --variant small --network nowhere.onnx --data {meshes}"
+    assert main(given.split()) == 1
+    assert "nowhere.onnx" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_command_says_when_the_test_set_steers(capsys):
+    quick = "run shapes --preset quick --epochs 1 --batch-size 60"
+    for given, says in (("--steered-by map", True), ("--as-published", True), ("", False)):
+        assert main(f"{quick} {given}".split()) == 0
+        assert ("TEST shapes steers" in capsys.readouterr().out) == says
 
 
 def test_the_page_says_how_to_fine_tune_a_network(meshes, tmp_path):
@@ -209,6 +246,15 @@ def test_colours_become_grey_and_what_is_transparent_white(tmp_path):
     np.testing.assert_array_equal(views[7], np.asarray(Image.open(paths[7])))
 
 
+def gigapixels(side):
+    """The beginning of a PNG that says how large it is."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n\0\0\0\r" + head + struct.pack(">I", zlib.crc32(head)) + b"\0\0\0\5IDAT"
+    )
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -217,8 +263,10 @@ def test_colours_become_grey_and_what_is_transparent_white(tmp_path):
         (lambda path: path.unlink(), "7.png"),
         (lambda path: Image.new("L", (20, 30)).save(path), "7.png must be square, not 20×30 pixels"),
         (lambda path: Image.new("I;16", (20, 20)).save(path), "7.png cannot be read .* 8 bits"),
+        (lambda path: path.write_bytes(gigapixels(12_000)), "it has 12000 × 12000 pixels, expected 134,217,728 at most"),
+        (lambda path: path.write_bytes(gigapixels(60_000)), "7.png cannot be read .*3600000000 pixels"),
     ],
-    ids=["cut off", "empty", "missing", "not square", "16 bits"],
+    ids=["cut off", "empty", "missing", "not square", "16 bits", "large", "a bomb"],
 )  # fmt: skip
 def test_a_broken_picture_is_named_and_the_other_shapes_are_collected(tmp_path, damage, reason):
     for name in ("one", "two"):

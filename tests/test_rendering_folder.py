@@ -74,6 +74,13 @@ def test_broken_files_are_listed_and_the_others_drawn(meshes, tmp_path, processe
     assert set(strips(tmp_path / "out")) == {f"{n}/m{n}.png" for n in (0, 2, 3, 5)}
 
 
+def test_a_shape_that_no_view_shows_is_listed(meshes, tmp_path):
+    meshes[2].write_text("OFF\n3 1 0\n0 0 0\n1 1 1\n2 2 2.00001\n3 0 1 2\n")
+    (broken,) = render_folder(meshes, names_of(meshes), tmp_path / "out", **SMALL)
+    assert broken.path == meshes[2] and "m2.off: the shape is too thin to be seen" in broken.reason
+    assert len(strips(tmp_path / "out")) == len(meshes) - 1
+
+
 def test_other_settings_are_refused_and_both_are_named(meshes, tmp_path):
     render_folder(meshes, names_of(meshes), tmp_path / "out", **SMALL)
     with pytest.raises(

@@ -151,6 +151,18 @@ def test_stand_in_data_carry_a_warning_and_official_ones_a_note():
     assert torch.is_tensor(digits.train.labels)
 
 
+def test_the_banner_counts_the_classes_that_were_seen_where_others_are_tested():
+    digits = standins.digits()
+    assert "classes" not in tables.banner(digits)
+    fewer = {
+        part: Split(images[labels != gone], labels[labels != gone])
+        for part, gone in (("train", 7), ("validation", 7), ("test", 0))
+        for images, labels in [(getattr(digits, part).images, getattr(digits, part).labels)]
+    }
+    told = tables.banner(replace(digits, **fewer))
+    assert "Of the 9 test classes 8 are among the 9 training classes: the others measure" in told
+
+
 def test_the_banner_of_sketches_names_rotations_shapes_and_what_they_come_as():
     labels = torch.arange(4) % 2
     parts = dict.fromkeys(("train", "validation", "test"), Split(torch.zeros(4, 20, 7), labels))

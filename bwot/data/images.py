@@ -80,7 +80,11 @@ class Publication:
         """Why the bytes at ``path`` are not those of ``file``, and what to do."""
         other = self.other_name(digest)
         whose = f", the published {other}" if other else ""
-        naming = "" if other else ' Are other data meant? Name them: load(variant="…").'
+        naming = (
+            ""
+            if other
+            else ' Are other data meant? Name them: `--variant NAME`, or load(variant="…").'
+        )
         return (
             f"{path} is not the published file.\n"
             f"  expected sha256 {file.sha256} (unpacked)\n"

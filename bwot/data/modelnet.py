@@ -255,7 +255,7 @@ def _refuse_others(found, folder, classes):
         reason = f"points alone in {found.paths[0].name}, expected meshes"
     if reason:
         raise DataError(
-            f'{folder} has {reason}.\nAre other data meant? Name them: load(variant="…").'
+            f'{folder} has {reason}.\nAre other data meant? Name them: `--variant NAME`, or load(variant="…").'
         )
 
 

@@ -263,7 +263,9 @@ def _refuse_others(home, parts, missing):
         )
     else:
         return
-    raise DataError(f'{home} {reason}.\nAre other data meant? Name them: load(variant="…").')
+    raise DataError(
+        f'{home} {reason}.\nAre other data meant? Name them: `--variant NAME`, or load(variant="…").'
+    )
 
 
 def _rows(path):

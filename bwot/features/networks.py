@@ -113,7 +113,10 @@ def length_of(network, name: str | Path) -> int:
     """The length of the features of a :class:`Network` that is not finished yet, from those of two black pictures."""
     black = np.zeros((2, 3, network.size, network.size), np.float32)
     try:
-        return network(black).shape[1]
+        length = network(black).shape[1]
     except Exception as error:  # of ONNX Runtime or of torch: whatever the network is wrong about
         reason = f"{name} cannot take pictures of 3×{network.size}×{network.size}: {error}"
         raise ValueError(reason) from error
+    if not length:
+        raise ValueError(f"{name} gives features of length 0, expected 1 or more.")
+    return length

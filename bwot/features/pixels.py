@@ -18,6 +18,8 @@ UNIT = Scaling((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 """Values in [0, 1] as they are."""
 IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of ImageNet's pixels, with which torchvision's published weights were trained."""
+MOST_PIXELS = 1 << 27
+"""Of a picture file; a strip of twenty views of 2,048 pixels is within."""
 _ONE_BYTE = {"1", "L", "P", "LA", "PA", "La", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"}
 
 
@@ -25,23 +27,25 @@ def read_pictures(path: str | Path, views: int = 1) -> UInt8[np.ndarray, "views 
     """The pictures of one file, below each other and of equal height, as :mod:`bwot.rendering` writes them.
 
     Grey files give (views, h, w), all others red, green and blue in a last axis; what is transparent becomes white.
-    Reads what Pillow reads, such as PNG and JPEG.
+    Reads what Pillow reads, such as PNG and JPEG, of at most :data:`MOST_PIXELS`.
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: for a file that is damaged or no picture, one with more than 8 bits a channel, or one whose height
-            is not ``views`` times a picture's.
+        ValueError: for a file that is damaged, too large or no picture, one with more than 8 bits a channel, or one whose
+            height is not ``views`` times a picture's.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"it has {image.width} × {image.height} pixels, expected {MOST_PIXELS:,} at most")  # fmt: skip
             if image.mode not in _ONE_BYTE:
                 raise ValueError(f"its pixels are of mode {image.mode}, expected 8 bits a channel")
             pixels = np.asarray(_plain(image))
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:  # SyntaxError: Pillow's for a broken PNG
+    except Exception as error:  # whatever comes up in Pillow's readers when a file is broken
         raise ValueError(f"{path} cannot be read as a picture: {error}.") from error
     if len(pixels) % views:
         raise ValueError(f"{path} is {len(pixels)} pixels high, expected a multiple of its {views} views.")  # fmt: skip

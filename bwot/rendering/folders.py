@@ -114,7 +114,7 @@ def read_strip(path: str | Path) -> UInt8[np.ndarray, "v size size"]:
     if picture is None or picture.ndim != 2 or picture.dtype != np.uint8 or len(picture) % picture.shape[1]:  # fmt: skip
         found = "no picture" if picture is None else f"one of shape {picture.shape}, {picture.dtype}"  # fmt: skip
         raise ValueError(
-            f"{path} must be a grey PNG of square views below each other, not {found}."
+            f"{path} must be a grey PNG of square views below each other, not {found}: remove it to have it made again."
         )
     return picture.reshape(-1, picture.shape[1], picture.shape[1])
 
@@ -188,9 +188,14 @@ def _is_drawn(job):
 
 
 def _drawn(path, settings):
-    return render(
+    from bwot.rendering.shading import WHITE
+
+    strip = render(
         read_mesh(path), **{key: value for key, value in settings.items() if key != "drawing"}
     )
+    if (strip == WHITE).all():  # triangles thinner than the distance of two rays
+        raise ValueError(f"{path}: the shape is too thin to be seen, all of its views are empty.")
+    return strip
 
 
 def _make(job: _Job) -> tuple[str, str]:
