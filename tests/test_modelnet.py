@@ -3,7 +3,9 @@
 import functools
 import hashlib
 import io
+import os
 import shutil
+import sys
 import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -93,6 +95,14 @@ def test_a_changed_byte_name_or_number_of_files_changes_the_fingerprint(root, ch
     else:
         path.unlink()
     assert modelnet.load(root, "small").sha256 != before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes")
+def test_a_name_that_is_no_text_is_shown(root):
+    folder = next(root.rglob("train"))
+    os.rename(next(folder.glob("*.off")), os.fsencode(folder) + b"/a_\xff.off")
+    with pytest.raises(DataError, match=r"whose name is no UTF-8 text: '.*/train/a_\\udcff.off'"):
+        modelnet.load(root, "small")
 
 
 def test_what_systems_and_people_leave_in_folders_changes_nothing(root):

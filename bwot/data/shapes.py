@@ -78,13 +78,16 @@ def fingerprint(folder: Path, paths: Sequence[Path]) -> str:
     ``find . -name '*.off' | cut -c3- | LC_ALL=C sort | xargs sha256sum | sha256sum`` prints in ``folder``.
 
     Raises:
-        DataError: for a file that cannot be read.
+        DataError: for a file that cannot be read, or whose name is no UTF-8 text.
     """
     lines = []
     for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in paths):
         try:
+            name.encode()
             with path.open("rb") as stream:
                 lines.append(f"{hashlib.file_digest(stream, 'sha256').hexdigest()}  {name}\n")
+        except UnicodeEncodeError as error:
+            raise DataError(f"{folder} has a file whose name is no UTF-8 text: {name!a}. Rename it.") from error  # fmt: skip
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -140,7 +140,7 @@ def _jobs(strip_of, paths, names, folder, settings):
         inside = parts and ".." not in parts and not PurePosixPath(name).is_absolute()
         if not inside or "\\" in name or "\0" in name or ":" in name:
             raise ValueError(
-                f"names must stay inside the folder, like 'chair/chair_0001', not {name!r}."
+                f"names must stay inside the folder and have no colon or backslash, like 'chair/chair_0001', not {name!r}."
             )
         strip = folder.joinpath(*parts[:-1], parts[-1] + ".png")
         if strip in strips:
