@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,16 +54,20 @@ def evaluator(
         row = {name: getattr(scores, name) for name in RETRIEVAL}
         if steered:
             row["validation_map"] = retrieval(network, data.validation, device)[1].map
-        if epoch == settings.epochs:
-            keep(folder, embeddings, data.test.labels, scores)
+        kept = {"labels": data.test.labels, "embeddings": embeddings, "average_precision": scores.average_precision}  # fmt: skip
         if known and (epoch == settings.epochs or epoch in PLOTTED_EPOCHS):
             fit = training.embed(network, train.images[fitted.to(device)])
             classes = data.train.labels[fitted]
             guessed = accuracy.svc_predictions(fit, classes, embeddings.to(device))
             found = accuracy.classification_scores(guessed, data.test.labels, len(data.classes))
             row |= {"accuracy": found.instance, "class_accuracy": found.class_average}
+            kept |= {"fit_embeddings": fit, "fit_labels": classes, "predicted": guessed}
         if known and isinstance(classifier, ClassifierLoss):
-            row["head_accuracy"] = _head_accuracy(classifier, embeddings, data.test.labels)
+            ranked = _first_ranked(classifier, embeddings)
+            row["head_accuracy"] = (ranked == data.test.labels).double().mean().item()
+            kept["head_predicted"] = ranked
+        if epoch == settings.epochs:
+            keep(folder, kept)
         if settings.epochs:
             row |= diagnosis.diagnose(network, loss, train, steps)
         row["evaluation_seconds"] = time.perf_counter() - start
@@ -73,23 +77,23 @@ def evaluator(
 
 
 @torch.no_grad()
-def _head_accuracy(classifier, embeddings, labels):
-    """Share of the samples whose class the softmax head ranks first."""
+def _first_ranked(classifier, embeddings):
+    """The class that the softmax head ranks first for each embedding."""
     weight = classifier.classifier.weight
-    guessed = classifier.classifier(embeddings.to(weight.device)).argmax(1).cpu()
-    return (guessed == labels).double().mean().item()
+    return classifier.classifier(embeddings.to(weight.device)).argmax(1).cpu()
 
 
-def keep(folder: Path, embeddings, labels, scores) -> None:
-    """The embeddings of the last epoch and each query's average precision, in a file."""
+def keep(folder: Path, found: Mapping[str, torch.Tensor]) -> None:
+    """What the last epoch's scores are computed from, in a file: an array of each name.
+
+    Args:
+        folder: that gets the file.
+        found: of the test set ``labels``, ``embeddings``, ``average_precision`` of each query and the classes ``predicted`` by
+            support vectors and by the softmax head; of the training samples that the former were fitted on
+            ``fit_embeddings`` and ``fit_labels``.
+    """
     stream = io.BytesIO()
-    np.savez(
-        stream,
-        ids=np.arange(len(embeddings)),
-        labels=labels.numpy(),
-        embeddings=embeddings.numpy(),
-        average_precision=scores.average_precision.numpy(),
-    )
+    np.savez(stream, **{name: values.cpu().numpy() for name, values in found.items()})
     write_atomically(folder / EMBEDDINGS, stream.getvalue())
 
 

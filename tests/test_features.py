@@ -573,7 +573,7 @@ def test_pooling_takes_the_largest_of_the_views_number_by_number(finished, monke
 # ------------------------------------------------------------------------------ networks
 
 
-def small_onnx(path, batch="batch", channels=3, side=SIZE, kind=1):
+def small_onnx(path, batch="batch", channels=3, side=SIZE, kind=1, names=("feature", "map")):
     """A file with one convolution, its mean as ``feature`` (n, 2, 1, 1) and the map as ``map``."""
     weight = np.random.default_rng(0).normal(size=(2, channels, 3, 3)).astype("f4")
     nodes = [
@@ -581,7 +581,7 @@ def small_onnx(path, batch="batch", channels=3, side=SIZE, kind=1):
         helper.make_node("GlobalAveragePool", ["map"], ["feature"]),
     ]
     given = helper.make_tensor_value_info("image", kind, [batch, channels, side, side])
-    outputs = [helper.make_tensor_value_info(name, kind, None) for name in ("feature", "map")]
+    outputs = [helper.make_tensor_value_info(name, kind, None) for name in names]
     stored = [numpy_helper.from_array(weight, "w")]
     graph = helper.make_graph(nodes, "small", [given], outputs, stored)
     onnx.save(
@@ -639,6 +639,11 @@ def test_the_outputs_that_a_file_has_are_named(tmp_path):
     path, _ = small_onnx(tmp_path / "small.onnx")
     with pytest.raises(ValueError, match="has no output 'logits'; it has: feature, map."):
         OnnxNetwork(path, "logits")
+
+
+def test_the_only_output_of_a_file_is_its_feature_whatever_it_is_called(tmp_path):
+    path, _ = small_onnx(tmp_path / "small.onnx", names=("map",))
+    assert OnnxNetwork(path).settings["output"] == "map"
 
 
 def test_a_file_that_is_no_onnx_model_is_refused(tmp_path):

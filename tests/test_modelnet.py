@@ -128,6 +128,20 @@ def test_another_nesting_is_found(root, tmp_path, nested):
     assert after.names == before.names and after.sha256 == before.sha256
 
 
+def test_a_set_may_lie_elsewhere_behind_a_link(root, tmp_path):
+    before = modelnet.load(root, "small")
+    (root / "modelnet10" / "ModelNet10").rename(tmp_path / "elsewhere")
+    (root / "modelnet10" / "ModelNet10").symlink_to(tmp_path / "elsewhere")
+    assert modelnet.load(root, "small").sha256 == before.sha256
+
+
+def test_a_link_that_leads_back_is_no_class(tmp_path):
+    (tmp_path / "modelnet10").mkdir()
+    (tmp_path / "modelnet10" / "again").symlink_to(tmp_path / "modelnet10")
+    with pytest.raises(FileNotFoundError, match="modelnet10 has no class"):
+        modelnet.load(tmp_path)
+
+
 def test_a_folder_that_is_not_there_or_empty_is_named_with_the_command(tmp_path):
     with pytest.raises(FileNotFoundError, match="modelnet40 is not there.*\n.*download modelnet40"):
         modelnet.load(tmp_path, classes=40)

@@ -179,10 +179,11 @@ def _parts(folder, advice):
     """The folder with the classes, and each class's folders of training and of test shapes: (class, part, folder)."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not there.\n{advice}")
-    home = folder
+    home, seen = folder, set()
     while not (parts := list(_classes(home))):
+        seen.add(home.resolve())
         below = [path for path in _files(home) if path.is_dir()]
-        if len(below) != 1 or below[0].is_symlink():
+        if len(below) != 1 or below[0].resolve() in seen:  # a link may lead back
             raise FileNotFoundError(
                 f"{folder} has no class, that is no folder with folders `train` and `test`.\n{advice}"
             )

@@ -32,7 +32,8 @@ class OnnxNetwork:
 
     Args:
         path: of the file.
-        output: name of the output that is the feature; further axes of length 1 or more are flattened.
+        output: name of the output that is the feature; further axes of length 1 or more are flattened. None: the one called
+            ``feature``, or the only one.
         scaling: what the network expects; a file often does more scaling inside.
         size: side of the images where the file leaves it open, in pixels; otherwise the file's own counts.
         threads: that one call uses. :func:`~bwot.features.compute_features` makes as many calls at once as it has
@@ -47,7 +48,7 @@ class OnnxNetwork:
     def __init__(
         self,
         path: str | Path,
-        output: str = "feature",
+        output: str | None = None,
         scaling: Scaling = UNIT,
         size: int = 224,
         threads: int = 1,
@@ -55,6 +56,8 @@ class OnnxNetwork:
         content = Path(path).read_bytes()
         self._session = onnx_session(path, content, threads)
         outputs = [each.name for each in self._session.get_outputs()]
+        if output is None:
+            output = outputs[0] if len(outputs) == 1 else "feature"
         if output not in outputs:
             raise ValueError(f"{path} has no output {output!r}; it has: {', '.join(outputs)}.")
         self._output, self.scaling = output, scaling
