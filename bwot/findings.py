@@ -124,10 +124,14 @@ def difference_table(records: Sequence[Record], reference: str, at: Sequence[int
             blanks = " " * place  # columns of one name are one column
             rows.setdefault(TITLES[each.second], {}).update({
                 name: points_of(each),
-                f"p{blanks}": f"{each.p:.2g}" if each.n > 1 else "–",
-                f"says{blanks}": said(each),
+                f"says (p){blanks}": said(each) + (f" ({_short_p(each.p)})" if each.n > 1 else ""),
             })  # fmt: skip
     return markdown(pandas.DataFrame(rows).T, f"{TITLES[reference]} minus")
+
+
+def _short_p(p):
+    """So short that no cell breaks in it; the lists below the tables have all of it."""
+    return f"{p:.2g}" if not p < 1e-3 else "< 0.001"
 
 
 def points_of(difference: Difference) -> str:
