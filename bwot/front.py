@@ -202,7 +202,7 @@ def state(root: Path, everything: dict[str, Ways]) -> str:
         "What was run on real data: losses, and the seeds of each. What was scored without training is not counted. Shapes and "
         "sketches are learned from features of a frozen network, with the authors' settings too, but for the column that says otherwise."
     )
-    return captioned([*head, *rows], caption, "state")
+    return f"{captioned([*head, *rows], caption, 'state')}\n\nFilled by all records ({{doc}}`records`)."
 
 
 def _run(mine):

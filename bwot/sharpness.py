@@ -103,4 +103,4 @@ def table(root: Path) -> str:
         f"Weight of a pair over that in a uniform plan, {record['samples']} × {record['samples']} pairs, γ = {record['gamma']:g}, margin "
         f"{record['margin']:g}; data: {record['data']}. Easy: without an error, {record['share']['easy']:.0%} of the pairs. Hard: the tenth with the largest errors. Means."
     )
-    return captioned([*head, *rows], caption, "sharpness")
+    return f"{captioned([*head, *rows], caption, 'sharpness')}\n\nFilled by `{RECORD}`."

@@ -112,7 +112,7 @@ def tuning_table(found: Mapping[str, dict], untrained: Sequence[Record] = ()) ->
         found: what :func:`bwot.tuning.tune` returned for each loss.
         untrained: records among which those of untrained networks are.
     """
-    starts = [record for record in untrained if record.loss["name"] == "untrained"]
+    starts = of_loss(untrained, "untrained")
     rows = {TITLES[loss]: _tuned(loss, each, starts) for loss, each in found.items()}
     table = markdown(pandas.DataFrame(rows).T, "loss")
     if not starts:

@@ -93,7 +93,8 @@ def tuning(found: Mapping[str, dict], untrained: Sequence[Record] = ()) -> str:
     shown = _telling(best)
     told = "; ".join(_tuned(loss, found[loss], best[loss]) for loss in shown)
     cells = [cell for each in found.values() for cell in each["grid"]]
-    fell = f", {collapsed(cells, untrained) or 'none'} ended no better than an untrained network" if untrained else ""  # fmt: skip
+    starts = of_loss(untrained, "untrained")
+    fell = f", {collapsed(cells, starts) or 'none'} ended no better than an untrained network" if starts else ""  # fmt: skip
     return (
         f"A grid of learning rates and margins for each of {counted(len(found), 'loss')}, with the validation mAP in percent. "
         f"{_diverged(cells)} of all {len(cells)} points diverged, drawn as crosses{fell}. "

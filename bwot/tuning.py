@@ -177,7 +177,7 @@ def _score(cell):
 
 def collapsed(grid: Sequence[dict], untrained: Sequence[Record]) -> int:
     """How many points of a grid ended no better than networks before their first step do, the best of them."""
-    starts = [each.history[0] for each in untrained if each.loss["name"] == "untrained"]
+    starts = [each.history[0] for each in untrained]
     most = max(row.get("validation_map", row["map"]) for row in starts)
     return sum(cell.get("map", math.inf) <= most for cell in grid)
 

@@ -130,6 +130,17 @@ def test_a_grid_is_told_by_what_was_chosen_and_how_much_diverged():
                          "batch-wise OT rate 0.01, margin 5, mAP 50.0, 1 of 3 points diverged.")  # fmt: skip
 
 
+def test_what_ended_no_better_than_an_untrained_network_is_told_beside_what_diverged(make_record):
+    grid = [cell(0.01, 5.0, 0.5), cell(0.02, 5.0, None), cell(0.04, 5.0, 0.1)]
+    found = {"bwot": {"chosen": {"learning_rate": 0.01, "margin": 5.0}, "grid": grid}}
+    start, features = make_record("untrained", 0, (0.1,)), make_record("features", 0, (0.9,))
+    said = told.tuning(found, [features, start])
+    assert "1 of all 3 points diverged, drawn as crosses, 1 ended no better than an untrained network." in said  # fmt: skip
+    low = told.tuning(found, [make_record("untrained", 0, (0.05,))])
+    assert "crosses, none ended no better" in low
+    assert "untrained" not in told.tuning(found, [features])
+
+
 def test_the_authors_logs_are_told_from_what_is_drawn():
     curve = published.LOGGED["bwot"]
     text = told.logged()

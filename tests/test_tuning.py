@@ -83,6 +83,18 @@ def test_the_search_goes_on_until_the_best_has_worse_neighbours(peak):
         assert grid[point]["epochs"] == 3 and grid[point]["map"] < grid[peak]["map"]
 
 
+DIVERGED = {"epochs": 1, "diverged": "epoch 1, step 2"}
+
+
+def test_points_no_better_than_the_best_untrained_network_have_collapsed(make_record):
+    """By the mAP of the validation part where an untrained network has it."""
+    starts = [make_record("untrained", seed, (0.1 + 0.1 * seed,)) for seed in (0, 1)]
+    grid = [{"epochs": 1, "map": value} for value in (0.1, 0.2, 0.21)] + [DIVERGED]
+    assert tuning.collapsed(grid, starts) == 2
+    starts[1].history[0]["validation_map"] = 0.15
+    assert tuning.collapsed(grid, starts) == 1
+
+
 def test_a_loss_without_a_margin_tries_rates_alone():
     surface = Surface(0.16, 78.0)
     grid = halve(surface, [(rate, 5.0) for rate in RATES], STAGES, margins=False)
