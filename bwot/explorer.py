@@ -102,7 +102,7 @@ def _described(name, meaning):
         "description": name,
         "tooltip": f"{name}: {meaning}",
         "readout_format": ".3g",
-        "style": {"description_width": "7em"},
+        "style": {"description_width": "8.5em"},
         "layout": ipywidgets.Layout(width="min(100%, 40em)"),
     }
 
@@ -251,7 +251,7 @@ def _play_controls(settings):
 
 
 def _dropdown(name, options):
-    return ipywidgets.Dropdown(options=options, description=name, style={"description_width": "7em"})  # fmt: skip
+    return ipywidgets.Dropdown(options=options, description=name, style={"description_width": "8.5em"})  # fmt: skip
 
 
 def _place_slider(name, end):

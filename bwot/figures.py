@@ -95,14 +95,19 @@ def error_and_plan(
             values.numpy(), aspect="equal", interpolation="nearest", rasterized=True
         )
         scale = figure.add_axes((left + 0.03, 0.09, 0.35, 0.03))
-        figure.colorbar(picture, scale, orientation="horizontal", ticks=matplotlib.ticker.MaxNLocator(3))  # fmt: skip
+        figure.colorbar(picture, scale, orientation="horizontal", ticks=_ticks(3))  # fmt: skip
         _frame(axis, same.numpy())
         axis.set(title=title, xlabel=f"{sides[1]}, by class")
         for side in (axis.xaxis, axis.yaxis):
-            side.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+            side.set_major_locator(_ticks(4, integer=True))
     figure.axes[2].tick_params(labelleft=False)  # as on the left
     figure.axes[0].set_ylabel(f"{sides[0]}, by class")
     return figure
+
+
+def _ticks(count, **options):
+    """At most so many steps between round numbers."""
+    return matplotlib.ticker.MaxNLocator(count, steps=(1, 2, 5, 10), **options)
 
 
 def _frame(axis, inside):
@@ -153,7 +158,7 @@ def _curve(axis, records, score, loss):
     if not records:
         return
     epochs = [row["epoch"] for row in records[0].history if score in row and row["epoch"] > 0]
-    axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator("auto", integer=True))
+    axis.xaxis.set_major_locator(_ticks("auto", integer=True))
     if len(epochs) > MOST_POINTS:  # what differs, differs in the first of so many
         places = np.unique(np.geomspace(1, len(epochs), MOST_POINTS).round().astype(int))
         epochs = [epochs[place - 1] for place in places]
