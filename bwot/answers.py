@@ -38,10 +38,11 @@ def questions(everything: Everything, plans: dict) -> str:
 
 
 def _link(claim, found):
-    """To the table of a claim, where it has one."""
+    """To the tables of an answer, where there are some."""
     if claim is None:
         return " ({doc}`scoreboard`, {doc}`deviations`)"
-    return f" ({{numref}}`claim-{claim}`)" if found[claim] else ""
+    more = ", {numref}`sharpness`" if claim == "hard" else ""
+    return f" ({{numref}}`claim-{claim}`{more})" if found[claim] else ""
 
 
 def _deciding(claim, everything) -> dict[str, Finding]:
@@ -76,7 +77,7 @@ def uniform(plans: dict) -> str:
         return ""
     return (
         f"With the λ = {lam:g} that the authors' code has for images and shapes, it does not: the plan is uniform, its heaviest pair has "
-        f"{most:.2f} times the even weight, so the code as published weights nothing ({{numref}}`sharpness`)."
+        f"{most:.2f} times the even weight, so the code as published weights nothing."
     )
 
 
