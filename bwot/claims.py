@@ -19,6 +19,7 @@ from bwot.comparison import (
     of_loss,
     paired_differences,
 )
+from bwot.experiments import Shapes
 from bwot.findings import WEIGHT_WITHOUT_TRANSPORT, points_of, said
 from bwot.looks import TITLES
 from bwot.records import Record
@@ -32,7 +33,7 @@ WORDS = {
     "no interval": "one seed, no interval",
 }
 """Verdicts, unless a claim has words of its own: what was measured may be less than what the claim says."""
-LONG, SHORT = 200, 5
+LONG, (SHORT,) = 200, Shapes.ACCURACY_EPOCHS
 """Epochs of the networks that the paper says it beats, and of its own."""
 
 

@@ -14,7 +14,6 @@ from bwot.controls import ClassifierLoss, JointLoss
 from bwot.data.images import ImageSet, Split
 from bwot.data.sampling import stratified_subset
 from bwot.experiments import Experiment
-from bwot.published import PLOTTED_EPOCHS
 from bwot.records import pack, write_atomically
 
 SVC_SAMPLES = 10_000
@@ -55,7 +54,7 @@ def evaluator(
         if steered:
             row["validation_map"] = retrieval(network, data.validation, device)[1].map
         kept = {"labels": data.test.labels, "embeddings": embeddings, "average_precision": scores.average_precision}  # fmt: skip
-        if known and (epoch == settings.epochs or epoch in PLOTTED_EPOCHS):
+        if known and (epoch == settings.epochs or epoch in settings.ACCURACY_EPOCHS):
             fit = training.embed(network, train.images[fitted.to(device)])
             classes = data.train.labels[fitted]
             guessed = accuracy.svc_predictions(fit, classes, embeddings.to(device))

@@ -4,6 +4,7 @@ A run is a function of its settings alone: the order of an epoch's batches is dr
 killed goes on from its last checkpoint and ends with the same bits.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -250,7 +251,7 @@ def _one_epoch(step, steps, epoch, history) -> float:
             step.take(index)
         except NonFiniteError as error:
             raise DivergedError(epoch, number, history) from error
-        if (looked_at or number == len(steps)) and not step.total.isfinite():
+        if (looked_at or number == len(steps)) and not math.isfinite(step.total.item()):
             raise DivergedError(epoch, number, history)
     return step.total.item() / len(steps)
 

@@ -14,7 +14,7 @@ from bwot.data.sampling import batch_pairs
 from bwot.experiments.settings import Experiment
 from bwot.heads import LENET_HEADS, MetricHead
 from bwot.paths import data_root
-from bwot.published import IMAGE_SETTINGS
+from bwot.published import IMAGE_SETTINGS, PLOTTED_EPOCHS
 
 _GRID = {"rates": (0.005, 0.01, 0.02, 0.04), "margins": (2.0, 5.0, 12.5), "tuning_epochs": (1, 3)}
 _LOADERS = {"mnist": mnist, "cifar10": cifar10}
@@ -42,6 +42,7 @@ class Images(Experiment):
     """The authors' plots show 50 epochs."""
     HEADS: ClassVar = LENET_HEADS
     ZERO_LINES: ClassVar = ("pixels", "untrained")
+    ACCURACY_EPOCHS: ClassVar = PLOTTED_EPOCHS
     COMPARISONS: ClassVar = dict.fromkeys(DATASETS, ("tuned", "common", "as published"))
     MODULES: ClassVar = ("authors", "data.mnist", "data.cifar10", "experiments.images")
 

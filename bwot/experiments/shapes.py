@@ -50,6 +50,8 @@ class Shapes(Experiment):
     }
     HEADS: ClassVar = SHAPE_HEADS
     ZERO_LINES: ClassVar = ("features", "untrained")
+    ACCURACY_EPOCHS: ClassVar = (5,)
+    """The paper compares five epochs with others' two hundred."""
     COMPARISONS: ClassVar = dict.fromkeys(DATASETS, ("tuned", "as published", "end to end")) | {
         "psb": ("tuned", "as published")
     }

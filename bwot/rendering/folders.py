@@ -22,7 +22,7 @@ from bwot.rendering.pictures import Style, check_settings, render
 from bwot.rendering.workers import in_processes
 
 DRAWING = 1  # version of the pictures: raised whenever the same shape is drawn otherwise
-COMPRESSION = 1  # of PNG: three times as fast as the usual 6, files half as large again
+COMPRESSION = 1  # of PNG, without filters: four times as fast as the usual 6 with them, files a quarter larger
 SIGNATURE, END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 
@@ -207,7 +207,8 @@ def _make(job: _Job) -> tuple[str, str]:
     except (ValueError, OSError) as error:
         return job.name, str(error) or type(error).__name__
     strip = strip.reshape(-1, strip.shape[-1])
-    _, content = cv2.imencode(".png", strip, [cv2.IMWRITE_PNG_COMPRESSION, COMPRESSION])
+    how = [cv2.IMWRITE_PNG_COMPRESSION, COMPRESSION, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]  # fmt: skip
+    _, content = cv2.imencode(".png", strip, how)
     write_atomically(job.strip, content.tobytes())
     return job.name, ""
 
