@@ -34,7 +34,7 @@ def questions(everything: Everything, plans: dict) -> str:
         f"- **{question}** {' '.join(filter(None, told))}{_link(claim, found)}"
         for (question, told), claim in zip(asked.items(), links, strict=True)
     ]
-    return "\n".join([*items, "", *_where(found["higher"])])
+    return "\n".join([*items, "", *_where(found["higher"], everything)])
 
 
 def _link(claim, found):
@@ -62,7 +62,7 @@ def _emphasis(found) -> Iterator[str]:
     longer = {name: each for name, each in lengths.items() if said(each.difference) == "higher"}
     if longer:
         times = listed(f"{claims.ratio_of(each.difference).split()[1]} times on {SHORT[name]}" for name, each in longer.items())  # fmt: skip
-        yield f"Its gradient is longer than that of uniform weights on the same batches: {times}{_open(lengths)}. Only its length was measured."
+        yield f"Its gradient is longer than that of uniform weights on the same batches: {times}{_open(lengths)}."
     elif lengths:
         yield "No difference to uniform weights is shown in the length of the gradient."
     else:
@@ -87,7 +87,9 @@ def _against(found, measured) -> Iterator[str]:
         if quantities := _quantities(found, place):
             on = _on(quantities, "higher")
             words = (
-                f"is higher than {{}} on {on}" if on else "is nowhere shown to be higher than {}"
+                f"is higher than {{}} on {on}"
+                if on
+                else "is in none of these comparisons shown to be higher than {}"
             )
             than = words.format(f"that of {other}").rstrip(",")
             yield f"{'It' if place else measured} {than}{_open(quantities)}."
@@ -126,7 +128,7 @@ def _transport(found) -> Iterator[str]:
                 gained.append(f"(but lower than {TITLES[other]} on {on})")
     if gained or none:
         parts = [f"higher than {listed(gained)}"] if gained else []
-        parts += [f"nowhere shown to end higher than {listed(none)}, which need no transport"] if none else []  # fmt: skip
+        parts += [f"in none of these comparisons shown to end higher than {listed(none)}, which need no transport"] if none else []  # fmt: skip
         yield f"It ends {', and is '.join(parts)}." if gained else f"It is {parts[0]}."
     else:
         yield "Not run yet."
@@ -162,15 +164,19 @@ def _kind(verdict):
     )
 
 
-def _where(found) -> Iterator[str]:
+def _epochs(records):
+    return max(record.settings["epochs"] for record in records)
+
+
+def _where(found, everything) -> Iterator[str]:
     """Which comparison speaks for each data set."""
     if not found:
         return
     each = [
-        f"{SHORT[name]}{f' ({finding.variant})' if finding.variant else ''}: {finding.way}"
+        f"{SHORT[name]}{f' ({finding.variant})' if finding.variant else ''}: {finding.way}, {_epochs(everything[name][finding.way])} epochs"
         for name, finding in found.items()
     ]
-    yield f"What speaks for each data set: {'; '.join(each)}."
+    yield f"These comparisons are, of each data set, the longest tuned one: {'; '.join(each)}. After fewer epochs the order may be another."
 
 
 def outcomes(everything: Everything) -> str:

@@ -135,7 +135,7 @@ CLAIMS = (
         "The margin decides which pairs have an error: where each loss was tuned to a margin of its own, the shares are no one "
         "quantity, and there is no such row. They belong to two networks, each trained with its own loss. A longer gradient says that weight went to pairs which "
         "pull more, or cancel less; it does not say which, nor that this helps. A run in which no pair of those batches has an error left has no "
-        "such ratio and is left out. The controls that weigh pairs have longer gradients too",
+        "such ratio and is left out; in the mean over the batches of a run one of them without such a pair counts as 0. The controls that weigh pairs have longer gradients too",
         _emphasis,
         words=WORDS | {"higher": "longer gradient", "lower": "shorter gradient"},
     ),
@@ -241,13 +241,30 @@ def _data(finding):
     return f"{JUDGED[finding.dataset]}{variant}"
 
 
+def of_one(dataset: str, comparisons: Mapping[str, Sequence[Record]]) -> str:
+    """The paper's claims on one data set: a list item each, with the verdict and the comparison that it is taken from.
+
+    Args:
+        dataset: its name.
+        comparisons: records by a key of :data:`bwot.findings.HOW`.
+    """
+    ways = {way: comparisons.get(way.removesuffix(" rate"), []) for way in OURS}
+    everything = {name: ways if name == dataset else dict.fromkeys(OURS, []) for name in JUDGED}
+    told = ["The paper's claims on these data, from the longest tuned comparison that says anything:", ""]  # fmt: skip
+    for claim in CLAIMS:
+        if dataset in claim.datasets:
+            found = next((f for f in findings(claim, everything) if f.verdict != "not run"), None)
+            told.append(f"- {claim.text}: " + (f"*{found.verdict}* ({found.way})" if found else "*not run*"))  # fmt: skip
+    return "\n".join(told)
+
+
 def overview(everything: dict[str, Ways]) -> str:
     """A row for every claim: what is measured and the verdict."""
     rows = [
         f"| {claim.text} | {claim.measured} | {verdict(claim, findings(claim, everything))} |"
         for claim in CLAIMS
     ]
-    head = ["| the paper's claim | measured | verdict |", "|---|---|---|"]
+    head = ["| claim | measured | verdict |", "|---|---|---|"]
     return captioned([*head, *rows], "The claims of the paper.", "claims")
 
 

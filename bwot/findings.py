@@ -75,7 +75,7 @@ def answer(how: str, records: Sequence[Record]) -> str:
         end = percent(means["bwot-balanced"])
         name = TITLES["bwot-balanced"]
         sentences.append(f"{name[0].upper()}{name[1:]} ends at {end} %: {TITLES['bwot']} minus it is {_short(ours['bwot-balanced'])}.")  # fmt: skip
-    sentences += filter(None, [lost(records)])
+    sentences += filter(None, [_in_accuracy(records), lost(records)])
     if how == "common":
         sentences.append(
             "At one rate for all, the loss with the longer gradient takes the longer steps: this does not compare the losses "
@@ -84,6 +84,31 @@ def answer(how: str, records: Sequence[Record]) -> str:
     if max(summary.n for summary in means.values()) < 2:
         sentences.append("One seed decides nothing.")
     return " ".join(sentences)
+
+
+def _in_accuracy(records):
+    """The losses from which the batch-wise one differs in accuracy; empty where no difference is shown."""
+    found: dict[str, list[str]] = {"lower": [], "higher": []}
+    for each in paired_differences(records, "bwot", "accuracy"):
+        if said(each) in found:
+            found[said(each)].append(f"{TITLES[each.second]} ({100 * each.mean:+.2f})")
+    told = [f"{word} than that of {', '.join(losses)}" for word, losses in found.items() if losses]
+    return f"Its accuracy is {', and '.join(told)}." if told else ""
+
+
+def ends_lower_tuned(tuned: Sequence[Record], common: Sequence[Record]) -> str:
+    """Which losses end lower at the point that their tuning chose than at the common one, in a sentence; or nothing."""
+    lower = []
+    for loss in losses_in(tuned):
+        found = difference_of("common", "tuned", *(by_seed(of_loss(each, loss), "map") for each in (common, tuned)))  # fmt: skip
+        if found.n > 1 and found.mean > 0:
+            lower.append(f"{TITLES[loss]} ({-100 * found.mean:+.2f}, n = {found.n})")
+    if not lower:
+        return ""
+    return (
+        "Ends lower in mAP at the rate and margin that its tuning chose than at the common ones: "
+        f"{', '.join(lower)}. One seed and few epochs do not find the best point of every loss."
+    )
 
 
 def lost(records: Sequence[Record], begin: str = "Of") -> str:
@@ -124,7 +149,7 @@ def difference_table(records: Sequence[Record], reference: str, at: Sequence[int
 def _differences(records, reference, columns):
     """A row for each other loss, a column for each score and epoch."""
     found = {name: paired_differences(records, reference, *what) for name, what in columns.items()}
-    most = max((each.n for column in found.values() for each in column), default=0)
+    most = max((len(of_loss(records, loss)) for loss in losses_in(records)), default=0)
     rows: dict[str, dict] = {}
     for name, column in found.items():
         for each in column:
@@ -136,6 +161,8 @@ def _cell(difference, most):
     """The mean in points, what is known of it and what it says; how many seeds where others have more."""
     if not difference.n:
         return "no seed at which both finished"
+    if difference.n > 1 and difference.low == difference.high:
+        return f"{100 * difference.mean:+.2f} with each of {difference.n} seeds: no interval"
     parts = [points_of(difference)]
     parts += [f"p = {difference.p:.2g}"] if difference.n > 1 else []
     parts += [f"n = {difference.n}"] if difference.n < most else []
@@ -185,8 +212,8 @@ def points(records: Sequence[Record]) -> str:
     columns = {f"mAP, epoch {epoch}": ("map", epoch) for epoch in sorted({1, last})}
     if summarise(of_loss(records, "bwot"), "accuracy", last).n:
         columns[f"accuracy, epoch {last}"] = ("accuracy", last)
-    seeds = max(each.n for each in paired_differences(records, "bwot", "map", last))
-    head = f"Points of difference, seed by seed (n = {seeds} where no other number stands): mean, 95\N{NO-BREAK SPACE}% interval, Holm-corrected p of its column."
+    seeds = max(len(of_loss(records, loss)) for loss in losses_in(records))
+    head = f"Points of difference, seed by seed (n = {seeds} where no other number stands): mean, 95\N{NO-BREAK SPACE}% interval, Holm-corrected p of its column, for which all of its losses count, those without an interval too."
     parts = [head, _differences(records, "bwot", columns), " ".join(_weighting(records, last))]
     return "\n\n".join(filter(None, parts))
 

@@ -58,7 +58,7 @@ def verdicts(everything: dict[str, Ways], plans: dict) -> str:
         rows.append(f"| {claim.text} | {'; '.join(words) or 'not run yet'} |")
         rows += _at_the_published_lambda(plans) if claim.name == "hard" else []
     rows.append(f"| The settings of its code lead to its curves | {_as_published(everything)} |")
-    head = ["| The paper says, or its code implies | Our runs say |", "|---|---|"]
+    head = ["| The paper says, or we ask | Our runs say |", "|---|---|"]
     caption = "Measured on {doc}`the scoreboard <scoreboard>`."
     return captioned([*head, *rows], " ".join([caption, *_notes(everything, "".join(rows))]), "first-claims", "first")  # fmt: skip
 
@@ -67,7 +67,7 @@ def _at_the_published_lambda(plans):
     lam = IMAGE_SETTINGS["lam"]
     most = sharpness.heaviest(plans, lam)
     if most is not None:
-        yield f"| … at the published λ = {lam:g} too | **no**: the plan is uniform, its heaviest pair has {most:.2f} times the even weight |"
+        yield f"| … at the published λ = {lam:g} too | **no**: the plan is uniform, its heaviest pair has {most:.2f} times the even weight, on digits |"
 
 
 def _marked(judged_on, found):
@@ -148,7 +148,7 @@ def convergence(everything: dict[str, Ways]) -> Picture | None:
     phone, _ = _convergence(shown, len(shown), 1, (WIDTH, 2.6 * len(shown) + 1.4), ncols=2)
     words = " ".join(f"{title}. {told.curves(mine, 'map')}" for title, mine in shown.items())
     single = [f"{TITLES[loss]} on {title}" for title, mine in shown.items() for loss in losses_in(mine) if len(of_loss(mine, loss)) == 1]  # fmt: skip
-    rings = ", unfilled: read off the authors' plot, at their settings" if any("authors" in name for name in entries) else ""  # fmt: skip
+    rings = ", unfilled: read off the authors' plot" if any("authors" in name for name in entries) else ""  # fmt: skip
     return Picture(
         figure,
         phone,

@@ -10,7 +10,7 @@ from bwot.comparison import Summary, losses_in, of_loss, stopped, summarise, ver
 from bwot.data.images import ImageSet
 from bwot.data.sketches import SketchData
 from bwot.looks import SCORE_NAMES, TITLES
-from bwot.published import BENCHMARK_DESCRIPTOR, CURVES, SCORES
+from bwot.published import BENCHMARK_DESCRIPTOR, CURVES, PLOTTED_EPOCHS, SCORES
 from bwot.records import Record
 from bwot.tuning import collapsed
 
@@ -244,10 +244,12 @@ def authors_section(records: Sequence[Record]) -> str:
     accuracy = "Our accuracy is fitted on 10,000 training images, theirs on all. *Within the band*: one more run of ours could give their value."
     if all(record.settings.get("as_published") for record in records):
         return f"Run with the authors' settings, beside their plot, in percent: this is what the verdict belongs to. {accuracy}\n\n{table}"
+    ends, plotted = max(record.settings["epochs"] for record in records), PLOTTED_EPOCHS[-1]
+    on = f" Their plot goes on to epoch {plotted}; of these settings no more than {ends} were run." if ends < plotted else ""  # fmt: skip
     return (
         f"Beside the authors' plot, in percent. Their settings for images differ from those of these runs (see the method "
         "chapter), so this says how the curves lie, not whether theirs are reproduced: that verdict belongs to a run with "
-        f"their settings. {accuracy}\n\n{table}"
+        f"their settings. {accuracy}{on}\n\n{table}"
     )
 
 

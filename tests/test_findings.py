@@ -147,10 +147,30 @@ def test_a_difference_of_one_seed_has_no_interval_and_no_p(make_record):
     assert list(row.values()) == ["+10.00: no interval"] * 2
 
 
+def test_a_difference_that_is_the_same_with_each_seed_has_no_interval(make_record):
+    records = [make_record(loss, s, (0.1, end)) for loss, end in (("bwot", 0.75), ("active", 0.5)) for s in (0, 1)]  # fmt: skip
+    row = cells(findings.difference_table(records, "bwot"))["active pairs"]
+    assert row["after the last epoch"] == "+25.00 with each of 2 seeds: no interval"
+
+
+def test_losses_that_end_lower_tuned_than_at_the_common_point_are_named(many):
+    told = findings.ends_lower_tuned(many(bwot=0.8, active=0.6), many(bwot=0.7, active=0.7))
+    assert "active pairs (-10.00, n = 3)" in told and "batch-wise" not in told
+    assert findings.ends_lower_tuned(many(bwot=0.8), []) == ""
+
+
+def test_the_headline_names_what_differs_in_accuracy(make_record):
+    records = [make_record(loss, s, (0.1, 0.5 + 0.01 * s)) for loss in ("bwot", "active") for s in (0, 1, 2)]  # fmt: skip
+    for record in records:
+        end = {"bwot": 0.80, "active": 0.85}[record.loss["name"]] + 0.001 * record.seed**2
+        record.history[-1]["accuracy"] = end + (0.0001 * record.seed if record.loss["name"] == "bwot" else 0)  # fmt: skip
+    assert "Its accuracy is lower than that of active pairs (-4.99)." in findings.answer("tuned", records)  # fmt: skip
+
+
 def test_a_difference_of_fewer_seeds_says_how_many(many, make_record):
     records = [*many(bwot=0.8, active=0.7), *many(allpairs=0.6)[:2]]
     table = cells(findings.difference_table(records, "bwot"))
-    assert ", n = 2: " in table["all-pairs mean"]["after the last epoch"]
+    assert "of 2 seeds: " in table["all-pairs mean"]["after the last epoch"]
     assert "n =" not in table["active pairs"]["after the last epoch"]
 
 

@@ -37,7 +37,7 @@ def test_the_word_beside_a_claim_follows_the_interval(bwot, word, losses, everyt
 
 def test_what_the_published_lambda_makes_of_the_plan_is_that_of_its_record(everything):
     plans = {"rows": [{"lam": 0.01, "sign": "minus, as meant", "most": 1.234}]}
-    said = "| … at the published λ = 0.01 too | **no**: the plan is uniform, its heaviest pair has 1.23 times the even weight |"
+    said = "| … at the published λ = 0.01 too | **no**: the plan is uniform, its heaviest pair has 1.23 times the even weight, on digits |"
     assert said in front.verdicts(everything, plans)
     assert "published λ" not in front.verdicts(everything, {})
 

@@ -80,7 +80,7 @@ bwot.explorer = (() => {
     }
 
     function tellPair() {
-      if (!state.lit) { by("pair").textContent = "Dark: no weight. Frames: pairs of one class. Bars: the mass of each point, right where they meet the line. "
+      if (!state.lit) { by("pair").textContent = "Dark: no weight. Diagonal: a point with itself, left out. Frames: pairs of one class. Bars: the mass of each point, right where they meet the line. "
         + "Point at a cell to read its pair, click to keep it."; return; }
       const [i, j] = state.lit;
       const k = i * reading.n + j;
