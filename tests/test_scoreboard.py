@@ -168,7 +168,7 @@ def test_an_epoch_that_was_not_reached_is_not_run(ends):
     assert cells["verdict"] == "not run" and cells["our settings (n)"] == "–"
     text = section("mnist", EMPTY | {"tuned": ends("pairwise", 0.5)})
     commands = text.partition("```bash\n")[2].partition("\n```")[0].splitlines()
-    assert commands == [command(a_target("bwot")), command(a_target("pairwise"))]
+    assert commands == [command(a_target("bwot")), command(a_target("bwot"), True), command(a_target("pairwise"))]  # fmt: skip
 
 
 def test_a_number_of_a_table_is_that_of_the_last_epoch(make_record):
