@@ -32,7 +32,7 @@ WORDS = {
     "no difference shown": "no difference shown",
     "no interval": "one seed, no interval",
 }
-"""Verdicts, unless a claim has words of its own: what was measured may be less than what the claim says."""
+"""Verdicts, unless a claim has words of its own, since what was measured may be less than what the claim says."""
 LONG, (SHORT,) = 200, Shapes.ACCURACY_EPOCHS
 """Epochs of the networks that the paper says it beats, and of its own."""
 

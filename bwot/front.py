@@ -24,7 +24,7 @@ COMMON, OTHER_FEATURES, OTHERWISE = "†", "‡", "§"
 """Mark a data set whose losses were not tuned one by one, one whose features are not those of the authors' code, and one where the
 shorter of two comparisons says otherwise."""
 PRINT = 11
-"""Points of titles and names in the pictures: ten pixels on a phone, and no less beside each other on a desk."""
+"""Points of titles and names in the pictures, ten pixels on a phone, and no less beside each other on a desk."""
 CURVES_OF = 2
 """Data sets in the picture of convergence, the first that have curves."""
 

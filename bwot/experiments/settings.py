@@ -43,7 +43,7 @@ class Experiment:
     ZERO_LINES: ClassVar[tuple[str, str]]
     """What is scored without training; the input as its own embedding, and the network as it starts."""
     ACCURACY_EPOCHS: ClassVar[tuple[int, ...]] = ()
-    """After which epochs, besides the last, the accuracy is measured: support vectors are fitted each time."""
+    """After which epochs, besides the last, the accuracy is measured, for which support vectors are fitted each time."""
     COMPARISONS: ClassVar[dict[str, tuple[str, ...]]]
     """The ways in which the losses are compared on each data set, keys of :data:`bwot.experiments.plan.FOLDERS`."""
     MODULES: ClassVar[tuple[str, ...]]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 MOST = 1 << 25
-"""Lines, numbers, vertices, or lists that are read of one file: memory and time go with them, and the densest file that is
+"""Lines, numbers, vertices, or lists that are read of one file. Memory and time go with them, and the densest file that is
 within takes about 6 GB and a minute."""
 COMMENT = re.compile(rb"(?<!\.)#[^\n]*")
 BLOCK = 1 << 16  # bytes that are rid of comments at a time
