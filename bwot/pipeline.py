@@ -39,7 +39,7 @@ class Views(NamedTuple):
 
     @property
     def shown(self) -> int:
-        """The view that stands for a shape in a figure: from above, as shapes are mostly looked at."""
+        """The view that stands for a shape in a figure, from above since shapes are mostly looked at so."""
         return {"ring": 0, "dodecahedron": 5}[self.arrangement]
 
 
