@@ -73,11 +73,9 @@ def _corrected(quantities):
 
 def _emphasis(records):
     ratios = by_seed(of_loss(records, "bwot"), "gradient_ratio")
-    ratios = {
-        seed: ratio for seed, ratio in ratios.items() if ratio
-    }  # both gradients are 0 where no pair has an error
-    logarithms = {seed: math.log(ratio) for seed, ratio in ratios.items()}
-    longer = difference_of("bwot", "allpairs", logarithms, dict.fromkeys(ratios, 0.0))
+    # both gradients are 0 where no pair has an error
+    logarithms = {seed: math.log(ratio) for seed, ratio in ratios.items() if ratio}
+    longer = difference_of("bwot", "allpairs", logarithms, dict.fromkeys(logarithms, 0.0))
     length = Quantity("length of the gradient over that of uniform weights", longer, ratio=True)
     return _corrected([length, *_share(records)])
 
@@ -242,12 +240,7 @@ def _data(finding):
 
 
 def of_one(dataset: str, comparisons: Mapping[str, Sequence[Record]]) -> str:
-    """The paper's claims on one data set: a list item each, with the verdict and the comparison that it is taken from.
-
-    Args:
-        dataset: its name.
-        comparisons: records by a key of :data:`bwot.findings.HOW`.
-    """
+    """The claims on one data set, a list item each with verdict and way; records by keys of :data:`bwot.findings.HOW`."""
     ways = {way: comparisons.get(way.removesuffix(" rate"), []) for way in OURS}
     everything = {name: ways if name == dataset else dict.fromkeys(OURS, []) for name in JUDGED}
     told = ["The paper's claims on these data, from the longest tuned comparison that says anything:", ""]  # fmt: skip
