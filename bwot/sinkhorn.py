@@ -166,8 +166,7 @@ def _solve(cost, lam, iterations, tol, mask, row, column):
     )
     if status:
         refuse(cost, lam, mask)
-    batch = cost.shape[:-2]
-    return plan, torch.tensor(taken).view(batch), plan.new_tensor(errors).view(batch)
+    return plan, taken, errors
 
 
 @functools.cache

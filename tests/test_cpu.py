@@ -147,16 +147,34 @@ def test_the_exact_gradient_of_many_samples_in_float32_is_that_in_float64():
         assert (one - other).abs().max() <= 1e-4 * other.abs().max()
 
 
+def spaces():
+    """The working memory that this thread keeps, by shape."""
+    return compiled_loss._kept.spaces
+
+
 def test_memory_is_kept_for_the_next_call_and_given_back_when_asked():
     points, labels = two_batches(9, 7, torch.float32)
     compiled_loss.release_memory()
     value_and_gradients(BatchwiseOTLoss(1.3), points, labels)
-    kept = compiled_loss._kept.memory
-    assert len(kept) == 2 * 9 * 7 * 4  # two matrices
+    (kept,) = spaces().values()
+    assert kept.matrices.shape == (2, 9, 7)
     value_and_gradients(BatchwiseOTLoss(1.3), points, labels)
-    assert compiled_loss._kept.memory is kept
+    assert list(spaces().values()) == [kept]
     compiled_loss.release_memory()
-    assert not hasattr(compiled_loss._kept, "memory")
+    assert not spaces()
+
+
+def test_each_shape_keeps_its_own_up_to_a_limit(monkeypatch):
+    """What a shape has had is not handed to another, and the last one stays when all together are too large."""
+    compiled_loss.release_memory()
+    monkeypatch.setattr(compiled_loss, "KEPT_BYTES", 2500)
+    sizes = (9, 7), (7, 9), (12, 9)
+    found = [value_and_gradients(BatchwiseOTLoss(1.3), *two_batches(*each, torch.float32)) for each in sizes]  # fmt: skip
+    assert [each[:2] for each in spaces()] == [(12, 9)]
+    compiled_loss.release_memory()
+    for each, before in zip(sizes, found, strict=True):
+        again = value_and_gradients(BatchwiseOTLoss(1.3), *two_batches(*each, torch.float32))
+        assert all(torch.equal(a, b) for a, b in zip(again, before, strict=True))
 
 
 def test_more_than_a_limit_is_not_kept(monkeypatch):
@@ -164,7 +182,7 @@ def test_more_than_a_limit_is_not_kept(monkeypatch):
     compiled_loss.release_memory()
     monkeypatch.setattr(compiled_loss, "KEPT_BYTES", 100)
     value_and_gradients(BatchwiseOTLoss(1.3), points, labels)
-    assert not hasattr(compiled_loss._kept, "memory")
+    assert not spaces()
 
 
 def test_what_stands_twice_stands_alike():

@@ -17,6 +17,7 @@ from bwot.cpu.pairs import (
     centred,
     costs,
     kernel,
+    scaled,
     slopes,
 )
 from bwot.cpu.scaling import FINE, scalings
@@ -69,38 +70,65 @@ def transport_loss(
     wanted = [torch.is_grad_enabled() and each.requires_grad for each in batches]
     numbers = [each.detach().contiguous().numpy() for each in batches]
     classes = [each.long().contiguous().numpy() for each in classes]
-    memory = _matrices(
-        3 if terms.balanced else 2, len(classes[0]), len(classes[-1]), numbers[0].dtype
-    )
-    allowed = _EVERYTHING if allowed is None else allowed.numpy()
-    points, pairs = _pairs(numbers, classes, allowed, memory[0])
+    (n, width), m = numbers[0].shape, len(numbers[-1])
+    space = _space(n, m, width, single, 3 if terms.balanced else 2, wide)
+    pairs = _pairs(numbers, classes, _EVERYTHING if allowed is None else allowed.numpy(), space)
     if not any(wanted):
         terms = terms._replace(plan_gradient="constant")
-    found = _solved(pairs, memory, terms)
+    found = _solved(pairs, space, terms)
     if found is None:
         return None
-    loss, error, taken, residual, slope = found
+    loss, error, taken, residual, factor = found
     value = torch.scalar_tensor(loss, dtype=wide)
     if any(wanted):
-        value = _WithGradients.apply(value, _gradients(points, slope, wanted), *batches)
+        value = _WithGradients.apply(value, _gradients(space, factor, wanted), *batches)
     return Solved(value, error, taken, residual)
 
 
 _EVERYTHING = np.empty((0, 0), bool)
 KEPT_BYTES = 2**26
 """Working memory that a thread keeps from call to call, at most; the system takes as long to hand out new pages as several iterations."""
-_kept = threading.local()
 
 
-def _matrices(count, n, m, kind):
-    """Working memory of (n, m) each, with anything in it."""
-    size = count * n * m * kind.itemsize
-    memory = getattr(_kept, "memory", None)
-    if memory is None or len(memory) < size:
-        memory = np.empty(size, np.uint8)
-        if size <= KEPT_BYTES:
-            _kept.memory = memory
-    return memory[:size].view(kind).reshape(count, n, m)
+class _Space:
+    """Working memory of the calls with one shape; nothing of it leaves a call. What a call does not fill holds anything."""
+
+    def __init__(self, n: int, m: int, d: int, single: bool, count: int, kind: torch.dtype):
+        # by torch, which aligns memory: where it is not, a library's product of matrices has other last digits
+        matrices = torch.empty(count, n, m, dtype=kind)
+        self.points = [torch.empty(rows, d, dtype=kind) for rows in ((n,) if single else (n, m))]
+        self.products, self.slopes = matrices[0], matrices[-1]
+        self.matrices, self.moved = matrices.numpy(), [each.numpy() for each in self.points]
+        kind = self.matrices.dtype
+        self.squares = [np.empty(len(each), kind) for each in self.moved]
+        self.centre, self.rows, self.settings = np.empty(d, kind), np.empty((3, m), kind), np.empty(4, kind)  # fmt: skip
+        self.p, self.u, self.down, self.alpha = np.empty((4, n), kind)
+        self.q, self.across, self.beta = np.empty((3, m), kind)
+        self.v = np.empty((2, m), kind)
+        self.bytes = self.matrices.nbytes + sum(each.nbytes for each in self.moved)
+
+
+class _Kept(threading.local):
+    """What a thread keeps, by shape."""
+
+    def __init__(self):
+        self.spaces: dict[tuple, _Space] = {}
+
+
+_kept = _Kept()
+
+
+def _space(*shape):
+    """The working memory for a shape: that of the last call with it where this thread still has it."""
+    kept = _kept.spaces
+    if shape not in kept:
+        space = _Space(*shape)
+        if space.bytes > KEPT_BYTES:
+            return space
+        if space.bytes + sum(each.bytes for each in kept.values()) > KEPT_BYTES:
+            kept.clear()
+        kept[shape] = space
+    return kept[shape]
 
 
 _LIMITS = {
@@ -112,16 +140,7 @@ _LIMITS = {
 
 def release_memory() -> None:
     """Give back what this thread keeps for the next call."""
-    _kept.__dict__.clear()
-
-
-class _Slope(NamedTuple):
-    """Derivatives of the loss in the squared distances, their sums, and a factor of them all."""
-
-    matrix: np.ndarray
-    down: np.ndarray
-    across: np.ndarray
-    share: float
+    _kept.spaces.clear()
 
 
 class _Scaled(NamedTuple):
@@ -136,35 +155,32 @@ class _Scaled(NamedTuple):
     iterations: int = 0
 
 
-def _pairs(batches, classes, allowed, products):
-    """The batches about a common centre, the inner products of all pairs, and what else the compiled steps know of a pair."""
-    single, a, kind = len(batches) == 1, batches[0], batches[0].dtype
-    moved, squares = (
-        [np.empty_like(each) for each in batches],
-        [np.empty(len(each), kind) for each in batches],
-    )
-    centre, b = np.empty(a.shape[1], kind), a[:0] if single else batches[1]
-    centred(a, b, centre, moved[0], moved[-1], squares[0], squares[-1])
-    points = [torch.from_numpy(each) for each in moved]
-    torch.mm(points[0], points[-1].T, out=torch.from_numpy(products))
-    return points, (squares[0], squares[-1], classes[0], classes[-1], single, allowed)
+def _pairs(batches, classes, allowed, space):
+    """The inner products of all pairs about a common centre, and what else the compiled steps know of a pair."""
+    single, a, moved, squares = len(batches) == 1, batches[0], space.moved, space.squares
+    b = a[:0] if single else batches[1]
+    centred(a, b, space.centre, moved[0], moved[-1], squares[0], squares[-1])
+    torch.mm(space.points[0], space.points[-1].T, out=space.products)
+    return squares[0], squares[-1], classes[0], classes[-1], single, allowed
 
 
-def _solved(pairs, memory, terms):
-    """Loss, marginal error, iterations, residual and slopes; None without a plan. The inner products in ``memory[0]`` become distances."""
-    squared, density, matrix = memory[0], memory[1], memory[-1]
-    kind, (n, m) = squared.dtype, squared.shape
+def _solved(pairs, space, terms):
+    """Loss, marginal error, iterations, residual, and the factor of the slopes; None without a plan.
+
+    The inner products of ``space`` become distances.
+    """
+    squared, density, matrix = space.matrices[0], space.matrices[1], space.matrices[-1]
+    kind = squared.dtype
     form = SHAPES if terms.form == "shapes" else PLAIN
     square = terms.form == "images"
-    settings = np.array([terms.margin, terms.positive_margin, terms.gamma, terms.lam], kind)
+    settings, alpha, beta, residual = space.settings, space.alpha, space.beta, 0.0
+    settings[:] = terms.margin, terms.positive_margin, terms.gamma, terms.lam
     steepness = kind.type(0 if terms.plan_gradient == "constant" else terms.lam * terms.gamma)
-    rows, down, across = np.empty((3, m), kind), np.empty(n, kind), np.empty(m, kind)
-    alpha, beta, residual = np.zeros(n, kind), np.zeros(m, kind), 0.0
+    alpha[:], beta[:] = 0, 0
     losses, error, taken = [], 0.0, 0
     for part in (POSITIVE, NEGATIVE) if terms.balanced else (ALL,):
-        finite, plan = _plan(
-            (pairs, part != NEGATIVE, squared, part, form, settings, rows, density), terms
-        )
+        step = (pairs, part != NEGATIVE, squared, part, form, settings, space.rows, density)
+        finite, plan = _plan(step, space, terms)
         if not finite:
             return None
         if plan is None:
@@ -173,24 +189,23 @@ def _solved(pairs, memory, terms):
             from bwot.cpu.adjoint import adjoint  # compiled where it is needed
 
             residual = adjoint(pairs, squared, form, settings, square, *plan[:3],
-                               _LIMITS[kind], rows, alpha, beta)  # fmt: skip
+                               _LIMITS[kind], space.rows, alpha, beta)  # fmt: skip
         loss, off = slopes(pairs, squared, form, settings, square, steepness, alpha, beta, bool(losses),
-                           *plan[:5], rows, down, across, matrix)  # fmt: skip
+                           *plan[:5], space.rows, space.down, space.across, matrix)  # fmt: skip
         losses.append(loss)
         error, taken = max(error, plan.error or off), max(taken, plan.iterations)
     share = 1 / len(losses)
-    return share * sum(losses), error, taken, residual, _Slope(matrix, down, across, share)
+    return share * sum(losses), error, taken, residual, 2 * share
 
 
-def _plan(step, terms):
+def _plan(step, space, terms):
     """Are the distances finite, and the plan, None without a pair; by the general solver where the scalings ask for it."""
-    density, kind, (n, m) = step[-1], step[-1].dtype, step[-1].shape
-    limits, p, q, u = solver.LIMITS[kind], np.empty(n, kind), np.empty(m, kind), np.empty(n, kind)
+    density, p, q, u, v = step[-1], space.p, space.q, space.u, space.v
+    limits = solver.LIMITS[density.dtype]
     if terms.tol is None and terms.lam <= limits[0]:  # the cost lies in (0, 1]
         finite, some = kernel(*step, p, q)
         if not (finite and some):
             return finite, None
-        v = np.empty((2, m), kind)
         if scalings(density, terms.iterations, limits, p, q, u, v):
             return True, _Scaled(density, u, v[0], p, q, 0.0, terms.iterations)
         step = (step[0], False, *step[2:])
@@ -204,26 +219,22 @@ def _plan(step, terms):
         return False, None
     plan = plan.numpy()
     p, q = plan.sum(1), plan.sum(0)
-    return True, _Scaled(plan, np.ones_like(p), np.ones_like(q), p, q, errors[0], steps[0])
+    return True, _Scaled(plan, np.ones_like(p), np.ones_like(q), p, q, errors.item(), steps.item())
 
 
-def _gradients(points, slope, wanted):
+def _gradients(space, factor, wanted):
     """Of each batch that is wanted: ``2 sum_j S_ij (a_i - b_j)``, and for one batch alone the sum of both of its roles."""
-    matrix, factor = torch.from_numpy(slope.matrix), 2 * slope.share
-    sides = (slope.down, matrix, points[-1]), (slope.across, matrix.T, points[0])
-    found = []
+    points, sides = space.points, ((space.slopes, space.points[-1]), (space.slopes.T, space.points[0]))  # fmt: skip
+    found = [torch.empty_like(each) if asked else None for each, asked in zip(points, wanted, strict=True)]  # fmt: skip
     if len(points) == 1:
-        found = torch.from_numpy(
-            points[0].numpy() * (factor * (slope.down + slope.across))[:, None]
-        )
-        for _, each, other in sides:
-            found.addmm_(each, other, alpha=-factor)
-        return [found]
-    for own, (sums, each, other), asked in zip(points, sides, wanted, strict=True):
-        if asked:
-            gradient = torch.from_numpy(own.numpy() * (factor * sums)[:, None])
-            gradient.addmm_(each, other, alpha=-factor)
-        found.append(gradient if asked else None)
+        scaled(space.moved[0], space.down + space.across, factor, found[0].numpy())
+        for each, other in sides:
+            found[0].addmm_(each, other, alpha=-factor)
+        return found
+    for moved, sums, side, gradient in zip(space.moved, (space.down, space.across), sides, found, strict=True):  # fmt: skip
+        if gradient is not None:
+            scaled(moved, sums, factor, gradient.numpy())
+            gradient.addmm_(*side, alpha=-factor)
     return found
 
 

@@ -219,3 +219,13 @@ def slopes(
     for j in range(len(others)):
         column_error += abs(sums[j] - q[j])
     return loss, max(row_error, column_error)
+
+
+@compiled
+@no_type_check
+def scaled(rows, sums, factor, out):
+    """Each of the ``rows`` (n, d), times ``factor`` and its entry of ``sums`` (n,), in ``out`` (n, d)."""
+    for i in range(rows.shape[0]):
+        row, target, by = rows[i], out[i], rows.dtype.type(factor) * sums[i]
+        for k in range(rows.shape[1]):
+            target[k] = by * row[k]

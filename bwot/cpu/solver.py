@@ -23,8 +23,8 @@ def solve(
     masked: bool,
     row: Tensor | None = None,
     column: Tensor | None = None,
-) -> tuple[Tensor, list[int], list[float], int]:
-    """Plans ``(*batch, n, m)``, iterations and marginal errors of all problems, and the worst status.
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Plans ``(*batch, n, m)``, iterations and marginal errors ``(*batch)`` of all problems, and the worst status.
 
     Args:
         cost: ``(*batch, n, m)`` in float32 or float64, plus infinity at excluded pairs.
@@ -49,7 +49,9 @@ def solve(
         p, q = (u if of is None else of[k] for u, of in zip(uniform, given, strict=True))
         solved.append(_solve_one(each, *settings, p, q, plan, *memory))
     taken, errors, statuses = zip(*solved, strict=True)
-    return torch.from_numpy(plans), list(taken), list(errors), max(statuses)
+    of_batch = [torch.from_numpy(np.array(each, of).reshape(costs.shape[:-2]))
+                for each, of in ((taken, np.int64), (errors, kind))]  # fmt: skip
+    return torch.from_numpy(plans), *of_batch, max(statuses)
 
 
 def _solve_one(cost, lam, iterations, tol, masked, p, q, plan, rows, memory):
