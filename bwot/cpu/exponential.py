@@ -15,7 +15,7 @@ from numba.extending import intrinsic, overload
 FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums in any order, but NaN and infinity as they are
 
 
-_OPTIONS = {"fastmath": FAST, "error_model": "numpy", "nogil": True}
+_OPTIONS = {"fastmath": FAST, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
 
 
 def compiled(function: Callable) -> Callable:
@@ -27,12 +27,12 @@ def compiled(function: Callable) -> Callable:
     try:
         return njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no folder to keep the compiled code in
-        return called(function)
+        return njit(**_OPTIONS)(function)
 
 
 def called(function: Callable) -> Callable:
-    """A part that compiled functions call, in more than one place: compiled once for all of them."""
-    return njit(**_OPTIONS)(function)
+    """A part that compiled functions call, in more than one place: compiled once for all of them, for nobody else to call."""
+    return njit(no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
 def inlined(function: Callable) -> Callable:

@@ -132,7 +132,7 @@ def spread(marginal):
 
 @compiled
 @no_type_check
-def uniform(cost, p, q):
+def count(cost, p, q):
     """Uniform marginals over the rows and columns that have a pair, in (n,) ``p`` and (m,) ``q``."""
     one, zero = cost.dtype.type(1), cost.dtype.type(0)
     for j in range(len(q)):
@@ -200,41 +200,51 @@ def _look(cost, lam, masked, memory):
     return low, high, OTHERWISE if lam * (high - low) < np.inf else TOO_LARGE
 
 
+@inlined
+@no_type_check
+def _solve_one(cost, lam, iterations, masked, p, q, limits, density, rows, memory):
+    """Smallest and largest cost, a status, and the marginal error of the plan in ``density``."""
+    low, high, status = _look(cost, lam, masked, memory)
+    error = np.nan
+    if status == OTHERWISE and iterations > 0 and lam * (high - low) <= limits[0]:
+        zeros, columns, sums = memory[0], memory[1], memory[2]
+        for j in range(len(q)):
+            zeros[j] = 0
+        for i in range(len(p)):
+            rows[0, i], rows[1, i] = 0, p[i] > 0
+        fill(cost, lam, low, rows[0], zeros, rows[1], density, sums)
+        if _iterate(density, iterations, p, q, limits[1], rows[0], columns, sums):
+            status, error = FINE, into_plan(density, rows[0], columns, p, q, sums)
+    return low, high, status, error
+
+
 @compiled
 @no_type_check
-def look(cost, lam, masked, memory):
-    """Smallest and largest cost, and the status before a call of :func:`bwot.cpu.general.solve`; args as in :func:`solve`."""
-    return _look(cost, lam, masked, memory)
-
-
-@compiled
-@no_type_check
-def solve(cost, lam, iterations, masked, p, q, limits, density, rows, memory):
-    """A number of iterations on the kernel of a cost: smallest and largest cost, a status, and the marginal error.
-
-    Status ``OTHERWISE`` asks for :func:`bwot.cpu.general.solve`, whose args these are, ``NOT_FINITE`` and ``TOO_LARGE`` for an error.
+def solve(
+    costs, lam, iterations, masked, counted, given, uniform, limits, densities, rows, memory, found
+):
+    """A number of iterations on the kernels of all costs.
 
     Args:
-        cost: (n, m).
-        lam: as there.
-        iterations: exactly so many.
+        costs: (k, n, m).
+        lam: as in :func:`bwot.cpu.general.solve`.
+        iterations: exactly so many; 0 to look at the costs only.
         masked: are there excluded pairs?
-        p: as there, and so are ``q``, ``limits`` and ``density``.
-        q: see there.
-        limits: see there.
-        density: see there.
+        counted: are the uniform marginals over the rows and columns that have a pair?
+        given: marginals of rows (k, n) and of columns (k, m); (0, n) and (0, m) for uniform ones.
+        uniform: (n,) and (m,) uniform marginals, filled anew for each problem where they are counted.
+        limits: as in :func:`bwot.cpu.general.solve`.
+        densities: (k, n, m), filled with the plans.
         rows: (2, n) working memory.
         memory: (3, m) working memory.
+        found: (k, 4) filled: smallest and largest cost, a status, and the marginal error. Status ``OTHERWISE`` asks for
+            :func:`bwot.cpu.general.solve`, ``NOT_FINITE`` and ``TOO_LARGE`` for an error.
     """
-    low, high, status = _look(cost, lam, masked, memory)
-    if status != OTHERWISE or lam * (high - low) > limits[0]:
-        return low, high, status, np.nan
-    zeros, columns, sums = memory[0], memory[1], memory[2]
-    for j in range(len(q)):
-        zeros[j] = 0
-    for i in range(len(p)):
-        rows[0, i], rows[1, i] = 0, p[i] > 0
-    fill(cost, lam, low, rows[0], zeros, rows[1], density, sums)
-    if not _iterate(density, iterations, p, q, limits[1], rows[0], columns, sums):
-        return low, high, OTHERWISE, np.nan
-    return low, high, FINE, into_plan(density, rows[0], columns, p, q, sums)
+    for k in range(costs.shape[0]):
+        if counted:
+            count(costs[k], uniform[0], uniform[1])
+        p = given[0][k] if given[0].shape[0] else uniform[0]
+        q = given[1][k] if given[1].shape[0] else uniform[1]
+        found[k, 0], found[k, 1], found[k, 2], found[k, 3] = _solve_one(
+            costs[k], lam, iterations, masked, p, q, limits, densities[k], rows, memory
+        )

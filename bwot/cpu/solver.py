@@ -1,7 +1,5 @@
 """Torch tensors in, compiled functions called, torch tensors out."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,40 +36,32 @@ def solve(
     costs = cost.contiguous().numpy()
     n, m = costs.shape[-2:]
     kind, plans = costs.dtype, np.empty_like(costs)
-    given = [None if each is None else each.contiguous().numpy().reshape(-1, size)
-             for each, size in ((row, n), (column, m))]  # fmt: skip
-    memory = np.empty((2, n), kind), np.empty((3, m), kind)
+    given = tuple(np.empty((0, size), kind) if each is None else each.contiguous().numpy().reshape(-1, size)
+                  for each, size in ((row, n), (column, m)))  # fmt: skip
     uniform = np.full(n, 1 / n, kind), np.full(m, 1 / m, kind)
-    settings, solved = (kind.type(lam), iterations, tol, masked), []
-    for k, (each, plan) in enumerate(zip(costs.reshape(-1, n, m), plans.reshape(-1, n, m), strict=True)):  # fmt: skip
-        if masked and (row is None or column is None):
-            scaling.uniform(each, *uniform)
-        p, q = (u if of is None else of[k] for u, of in zip(uniform, given, strict=True))
-        solved.append(_solve_one(each, *settings, p, q, plan, *memory))
-    taken, errors, statuses = zip(*solved, strict=True)
-    of_batch = [torch.from_numpy(np.array(each, of).reshape(costs.shape[:-2]))
-                for each, of in ((taken, np.int64), (errors, kind))]  # fmt: skip
-    return torch.from_numpy(plans), *of_batch, max(statuses)
+    each, out = costs.reshape(-1, n, m), plans.reshape(-1, n, m)
+    counted = masked and (row is None or column is None)
+    limits, found = LIMITS[kind], np.empty((len(each), 4))
+    scaling.solve(each, kind.type(lam), iterations if tol is None else 0, masked, counted, given, uniform, limits,
+                  out, np.empty((2, n), kind), np.empty((3, m), kind), found)  # fmt: skip
+    taken, status = np.full(len(each), iterations), found[:, 2]
+    for k in (status == scaling.OTHERWISE).nonzero()[0]:
+        if counted:
+            scaling.count(each[k], *uniform)
+        p, q = (one[k] if len(one) else shared for one, shared in zip(given, uniform, strict=True))
+        taken[k], found[k, 3] = _in_general(each[k], lam, *found[k, :2], iterations, tol, p, q, out[k])  # fmt: skip
+        status[k] = scaling.FINE
+    of_batch = [torch.from_numpy(found.reshape(costs.shape[:-2])) for found in (taken, found[:, 3].astype(kind))]  # fmt: skip
+    return torch.from_numpy(plans), *of_batch, int(status.max())
 
 
-def _solve_one(cost, lam, iterations, tol, masked, p, q, plan, rows, memory):
-    """Iterations, marginal error and status of one problem."""
-    kind, limits = cost.dtype.type, LIMITS[cost.dtype]
-    if tol is None:
-        low, high, status, error = scaling.solve(
-            cost, lam, iterations, masked, p, q, limits, plan, rows, memory
-        )
-        if status == scaling.FINE:
-            return iterations, error, status
-    else:
-        low, high, status = scaling.look(cost, lam, masked, memory)
-    if status != scaling.OTHERWISE:
-        return iterations, math.nan, status
+def _in_general(cost, lam, low, high, iterations, tol, p, q, plan):
+    """Iterations and marginal error of one problem at any ``lam`` or to a tolerance."""
     # compiled for seconds where it was not before, so only where it is needed
     from bwot.cpu import general
     from bwot.cpu.anderson import DEPTH
 
+    kind = cost.dtype.type
     memory = np.zeros((2 * DEPTH + 3, len(q)) if tol else (0, 0))
-    taken, error = general.solve(cost, lam, kind(low), kind(high), iterations, tol or 0.0, p, q,
-                                 limits, plan, memory, np.zeros(5))  # fmt: skip
-    return taken, error, scaling.FINE
+    return general.solve(cost, kind(lam), kind(low), kind(high), iterations, tol or 0.0, p, q,
+                         LIMITS[cost.dtype], plan, memory, np.zeros(5))  # fmt: skip
