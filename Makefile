@@ -97,7 +97,7 @@ bench: export PYTHONPATH := $(CURDIR)
 bench: $(BENCH)/.installed $(INSTALLED)
 	$(BENCH)/bin/python -m benchmarks.transport $(TRANSPORT)
 	$(BENCH)/bin/python benchmarks/retrieval.py
-	$(BENCH)/bin/python benchmarks/training.py
+	$(BENCH)/bin/python -m benchmarks.training
 	$(BENCH)/bin/python benchmarks/sketches.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/notebooks.py

@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import gpu_page, plot
+from benchmarks import gpu_page, plot, training_page
 from benchmarks.markdown import cells, short, table
 from benchmarks.problems import Case
 from benchmarks.promises import iterations_table, promises_table
@@ -17,9 +17,10 @@ from benchmarks.targets import FIXED, PEERS, base_row, fastest, verdict
 from bwot.figures import svg
 from bwot.paths import PROJECT
 
-RECORDS, GPUS, PAGE = (
+RECORDS, GPUS, TRAINING, PAGE = (
     Path("book/results/transport"),
     Path("book/results/gpu"),
+    Path("book/results/training"),
     Path("book/speed.md"),
 )
 BEGIN, END = "% begin: made by `python -m benchmarks.page`", "% end: made"
@@ -37,10 +38,17 @@ def records(root: Path = PROJECT, folder: Path = RECORDS) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
-def written(page: str, found: dict[str, dict], gpus: dict[str, dict]) -> str:
-    """The page with what the records say between its marks."""
+def other_records(root: Path = PROJECT) -> dict[Path, dict[str, dict]]:
+    """Those of GPUs and of training, by their folders."""
+    return {folder: records(root, folder) for folder in (GPUS, TRAINING)}
+
+
+def written(page: str, found: dict[str, dict], others: dict[Path, dict[str, dict]]) -> str:
+    """The page with what the records say between its marks; the ``others`` by their folders."""
     parts = [(BEGIN, END, [section(*each) for each in found.items()] or [EMPTY])]
-    parts += [(gpu_page.BEGIN, gpu_page.END, [gpu_page.section(each) for each in gpus.values()] or [gpu_page.EMPTY])]  # fmt: skip
+    for module, folder in ((gpu_page, GPUS), (training_page, TRAINING)):
+        sections = [module.section(each) for each in others[folder].values()]
+        parts.append((module.BEGIN, module.END, sections or [module.EMPTY]))
     for begin, end, sections in parts:
         inside, marks = "\n\n".join(sections), (re.escape(begin), re.escape(end))
         page = re.sub(".*".join(marks), lambda _, text=f"{begin}\n\n{inside}\n\n{end}": text, page, flags=re.DOTALL)  # fmt: skip
@@ -279,7 +287,7 @@ def main() -> None:
         )
     page = PROJECT / PAGE
     page.write_text(
-        written(page.read_text(encoding="utf-8"), found, records(folder=GPUS)), encoding="utf-8"
+        written(page.read_text(encoding="utf-8"), found, other_records()), encoding="utf-8"
     )
 
 

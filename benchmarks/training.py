@@ -1,38 +1,54 @@
 """Time of a training step and of an epoch, beside what they are measured against.
 
-`python benchmarks/training.py` prints, at the sizes of MNIST and CIFAR-10 with random images: a step with each loss over the
+    python -m benchmarks.training --output book/results/training/NAME.json
+
+It prints and records, at the sizes of MNIST and CIFAR-10 with random images: a step with each loss over the
 same step with the pair-wise control, in alternating rounds; an epoch of :func:`bwot.training.fit` over the bare forward,
 backward and optimiser steps on the same batches already in memory; and how many times the steps of one process with two
 threads two processes with one thread each take in the same time, as the runs of a whole re-run stand side by side.
 """
 
+import argparse
+import json
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 
+from benchmarks.measure import quartiles
+from benchmarks.record import machine, this_run
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
 from bwot.experiments import Images
+from bwot.records import write_atomically
 from bwot.training import Schedule, as_input, fit
 
 THREADS, ROUNDS, STEPS_A_ROUND = 2, 12, 10
-EPOCH_ROUNDS, SIDE_BY_SIDE = 3, 2
+EPOCH_ROUNDS, SIDE_BY_SIDE = 5, 2
 SIZES = {"mnist": (55_000 // 5, (1, 28, 28)), "cifar10": (45_000 // 5, (3, 32, 32))}
 """Images of a fifth of an epoch, and the shape of one."""
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--output", type=Path, help="JSON file that takes the record")
+    output = parser.parse_args().output
+    record = {"schema": 1, "machine": machine(), "run": this_run({"rounds": ROUNDS, "epochs": EPOCH_ROUNDS}), "rows": []}  # fmt: skip
     for dataset in SIZES:
         torch.set_num_threads(THREADS)
         train = random_images(dataset)
         print(f"\n{dataset}: LeNet-5, 64 + 64 images, {THREADS} threads, torch {torch.__version__}")
-        _compare_steps(train)
-        _compare_epochs(train)
-        _compare_throughput(dataset)
+        record["rows"] += [_compare_steps(train), _compare_epochs(train), _compare_throughput(dataset)]  # fmt: skip
+        for row in record["rows"][-3:]:
+            row["dataset"] = dataset
+            print(row)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def random_images(dataset: str) -> Split:
@@ -75,14 +91,13 @@ def _compare_steps(train):
     for stepper in steppers.values():
         stepper.run(3)  # warm-up
     rounds = [{name: s.run(STEPS_A_ROUND) for name, s in steppers.items()} for _ in range(ROUNDS)]
-    print(
-        f"\n{'step':<15}{'ms, median':>12}{'over pair-wise, median':>25}{'quartiles':>16}   target 1.10 for bwot"
-    )
-    for name in steppers:
-        ratios = [each[name] / each["pairwise"] for each in rounds]
-        low, median, high = statistics.quantiles(ratios, n=4)
-        milliseconds = 1e3 * statistics.median(each[name] for each in rounds)
-        print(f"{name:<15}{milliseconds:>12.1f}{median:>25.3f}{low:>9.3f} {high:.3f}")
+    seconds = {name: [each[name] for each in rounds] for name in steppers}
+    return {
+        "group": "step",
+        "milliseconds": {name: round(1e3 * statistics.median(each), 3) for name, each in seconds.items()},
+        "over_pairwise": {name: quartiles([a / b for a, b in zip(each, seconds["pairwise"], strict=True)])
+                          for name, each in seconds.items()},
+    }  # fmt: skip
 
 
 def _compare_epochs(train):
@@ -101,9 +116,7 @@ def _compare_epochs(train):
             after_epoch=lambda epoch: {},
         )
         ratios.append(history[-1]["seconds"] / seconds)
-    print(
-        f"\nan epoch of fit over its {len(bare.batches)} bare steps: median {statistics.median(ratios):.3f}, target 1.15"
-    )
+    return {"group": "epoch", "steps": len(bare.batches), "over_bare_steps": quartiles(ratios)}
 
 
 def _steps_of(dataset, threads, steps):
@@ -123,10 +136,7 @@ def _compare_throughput(dataset):
         alone = _seconds_of(dataset, 1, THREADS, steps)
         beside = _seconds_of(dataset, SIDE_BY_SIDE, 1, steps)
         ratios.append(SIDE_BY_SIDE * alone / beside)
-    print(
-        f"steps of {SIDE_BY_SIDE} processes with one thread over those of one with {THREADS}, in the same time: "
-        f"median {statistics.median(ratios):.2f}, target 1.2"
-    )
+    return {"group": "throughput", "processes": SIDE_BY_SIDE, "over_one_with_threads": quartiles(ratios)}  # fmt: skip
 
 
 def _seconds_of(dataset, processes, threads, steps):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from bwot import claims, scoreboard, sharpness
 from bwot.claims import Finding, Quantity
 from bwot.comparison import of_loss, summarise
-from bwot.findings import answer, said
+from bwot.findings import answer, ratio_of, said
 from bwot.looks import TITLES
 from bwot.published import IMAGE_SETTINGS
 from bwot.scoreboard import OURS, SHORT, Ways
@@ -61,7 +61,7 @@ def _emphasis(found) -> Iterator[str]:
     lengths = _quantities(found, 0)
     longer = {name: each for name, each in lengths.items() if said(each.difference) == "higher"}
     if longer:
-        times = listed(f"{claims.ratio_of(each.difference).split()[1]} times on {SHORT[name]}" for name, each in longer.items())  # fmt: skip
+        times = listed(f"{ratio_of(each.difference).split()[1]} times on {SHORT[name]}" for name, each in longer.items())  # fmt: skip
         yield f"Its gradient is longer than that of uniform weights on the same batches: {times}{_open(lengths)}."
     elif lengths:
         yield "No difference to uniform weights is shown in the length of the gradient."

@@ -17,10 +17,11 @@ from bwot.comparison import (
     corrected,
     difference_of,
     of_loss,
+    p_value,
     paired_differences,
 )
 from bwot.experiments import Shapes
-from bwot.findings import WEIGHT_WITHOUT_TRANSPORT, points_of, said
+from bwot.findings import WEIGHT_WITHOUT_TRANSPORT, points_of, ratio_of, said
 from bwot.looks import TITLES
 from bwot.records import Record
 from bwot.scoreboard import FILLED, JUDGED, OURS, Ways, variant_of
@@ -278,14 +279,6 @@ def details(everything: dict[str, Ways]) -> str:
     return "\n\n".join(parts)
 
 
-def ratio_of(difference: Difference) -> str:
-    """The ratio whose logarithm a difference is, with its interval where there is one: neither is below zero."""
-    mean, low, high = (f"{math.exp(value):#.3g}" for value in (difference.mean, difference.low, difference.high))  # fmt: skip
-    if not difference.n:
-        return "–"
-    return f"× {mean} ({low} to {high})" if difference.n > 1 else f"× {mean}"
-
-
 def _line(finding, quantity):
     d = quantity.difference
     cells = (
@@ -293,7 +286,7 @@ def _line(finding, quantity):
         quantity.label,
         ratio_of(d) if quantity.ratio else points_of(d),
         d.n,
-        f"{d.p:.2g}" if d.n > 1 else "–",
+        p_value(d.p).removeprefix("= ") if d.n > 1 else "–",
         said(d) if d.n else "not run",
     )
     return f"| {' | '.join(map(str, cells))} |"

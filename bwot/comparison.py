@@ -80,6 +80,11 @@ def _value(record, score, epoch):
     return at_epoch(record, score, record.history[-1]["epoch"] if epoch is None else epoch)
 
 
+def p_value(p: float) -> str:
+    """With its sign, ``= 0.0031``; what lies below a ten-thousandth is said to."""
+    return f"= {p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
 def summarise(
     records: Sequence[Record], score: str, epoch: int | Literal["mean"] | None = None
 ) -> Summary:

@@ -2,7 +2,15 @@
 
 from collections.abc import Iterator
 
-from bwot.comparison import by_seed, difference_of, losses_in, of_loss, paired_differences, stopped
+from bwot.comparison import (
+    by_seed,
+    difference_of,
+    losses_in,
+    of_loss,
+    p_value,
+    paired_differences,
+    stopped,
+)
 from bwot.experiments import Sketches
 from bwot.findings import points_of, said
 from bwot.looks import TITLES
@@ -114,7 +122,7 @@ def sketches_table(everything: dict[str, Ways]) -> str:
 
 
 def _line(records, label, difference):
-    p = f"{difference.p:.2g}" if difference.n > 1 else "–"
+    p = p_value(difference.p).removeprefix("= ") if difference.n > 1 else "–"
     return f"| {_data(records[0])} | {label} | {points_of(difference)} | {difference.n} | {p} | {said(difference)} |"
 
 

@@ -4,6 +4,7 @@ Words follow the paired t-test over seeds: *higher* or *lower* where its Holm-co
 difference shown* otherwise.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bwot.comparison import (
     epochs_to,
     losses_in,
     of_loss,
+    p_value,
     paired_differences,
     summarise,
 )
@@ -164,7 +166,7 @@ def _cell(difference, most):
     if difference.n > 1 and difference.low == difference.high:
         return f"{100 * difference.mean:+.2f} with each of {difference.n} seeds: no interval"
     parts = [points_of(difference)]
-    parts += [f"p = {difference.p:.2g}"] if difference.n > 1 else []
+    parts += [f"p {p_value(difference.p)}"] if difference.n > 1 else []
     parts += [f"n = {difference.n}"] if difference.n < most else []
     return f"{', '.join(parts)}: {said(difference)}"
 
@@ -177,6 +179,19 @@ def points_of(difference: Difference) -> str:
         if difference.n > 1
         else ""
     )
+
+
+def ratio_of(difference: Difference) -> str:
+    """The ratio whose logarithm a difference is, with its interval where there is one: neither is below zero."""
+    mean, low, high = map(_times, (difference.mean, difference.low, difference.high))  # fmt: skip
+    if not difference.n:
+        return "–"
+    return f"× {mean} ({low} to {high})" if difference.n > 1 else f"× {mean}"
+
+
+def _times(logarithm):
+    value = math.exp(logarithm)
+    return f"{value:#.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def speed_table(records: Sequence[Record], reference: str = "allpairs") -> str:
@@ -232,7 +247,8 @@ def _weighting(records, last):
         )
     lines[0] += "."
     lines.append(
-        f"Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches"
+        f"Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches (mean and standard deviation "
+        "over the seeds; the scoreboard has the geometric mean, which goes with its interval)"
         + (
             ", so at one learning rate the losses do not take steps of one size."
             if _one("learning_rate", records)
@@ -273,6 +289,6 @@ def side_text(records: Sequence[Record], results_dir: Path) -> str:
             found = difference_of("", side, *(by_seed(each, "map") for each in pair))
             lines.append(
                 f"With {lam[1]}, tuned anew, {TITLES[loss]} has a mAP of {percent(summarise(pair[1], 'map'))} % (n = {len(pair[1])}): "
-                f"{lam[0]} minus {lam[1]} is {points_of(found)} points, p = {found.p:.2g} of this one comparison."
+                f"{lam[0]} minus {lam[1]} is {points_of(found)} points, p {p_value(found.p)} of this one comparison."
             )
     return "\n\n".join(lines)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from bwot.figures import WIDTH
-from bwot.looks import WRONG
+from bwot.looks import WRONG, as_weight
 
 PAIRS = 8  # of most weight, of either kind
 
@@ -44,7 +44,7 @@ def hardest_pairs(
         for column, (i, j, weight) in zip(rows.T, heaviest(plan, mask), strict=False):
             _show(column[0], first[i])
             _show(column[1], second[j])
-            column[0].set_title(f"{weight:.1f}")
+            column[0].set_title(as_weight(weight))
         rows[0][0].set_ylabel(f"{kind}s\nA")
         rows[1][0].set_ylabel("B")
     _bare(axes)

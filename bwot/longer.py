@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas
 
-from bwot.comparison import by_seed, difference_of, losses_in, of_loss, summarise
+from bwot.comparison import by_seed, difference_of, losses_in, of_loss, p_value, summarise
 from bwot.experiments.plan import FOLDERS
 from bwot.findings import OURS, answer, below, difference_table, points_of, speed_table
 from bwot.looks import TITLES
@@ -77,7 +77,7 @@ def next_best_text(records: Sequence[Record], others: Sequence[Record]) -> str:
         lines.append(
             f"At its chosen point {TITLES[loss]} diverged with {lost} of {len(chosen)} seeds. At the next best point of its grid (rate {rate}, "
             f"margin {margin}), {end.n} of {len(mine)} finished, after {point['epochs']} epochs with a mAP of "
-            f"{percent(end)} %; {TITLES['bwot']} minus it is {points_of(found)} points, p = {found.p:.2g} of this one comparison. The "
+            f"{percent(end)} %; {TITLES['bwot']} minus it is {points_of(found)} points, p {p_value(found.p)} of this one comparison. The "
             "rule of the tuning would not have chosen it."
         )
     return "\n\n".join(lines)

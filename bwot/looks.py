@@ -29,3 +29,8 @@ SCORE_NAMES = {
 }  # fmt: skip
 HEAT = "viridis"
 WRONG = "#d55e00"
+
+
+def as_weight(value: float) -> str:
+    """The weight of a pair over that in a uniform plan; near 1 as many digits as tell two pairs apart."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"

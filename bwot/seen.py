@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from bwot import image_figures, shape_figures
-from bwot.looks import TITLES
+from bwot.looks import TITLES, as_weight
 from bwot.told import counted, listed
 
 RECALLS = (0.2, 0.5, 0.8)
@@ -70,7 +70,7 @@ def _weighing(pairs, labels, others, classes):
     told = [f"{_times(count)} {name}" for name, count in kinds[:FEW]]
     left = sum(count for _, count in kinds[FEW:])
     told += [counted(left, "other pair")] * (left > 0)
-    return f"weights from {pairs[0][2]:.1f} to {pairs[-1][2]:.1f}, {listed(told)}"
+    return f"weights from {as_weight(pairs[0][2])} to {as_weight(pairs[-1][2])}, {listed(told)}"
 
 
 def _times(count):

@@ -20,7 +20,7 @@ from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
 from bwot.figures import WIDTH
-from bwot.looks import COLOURS, HEAT, MARKERS, TITLES, WRONG
+from bwot.looks import COLOURS, HEAT, MARKERS, TITLES, WRONG, as_weight
 
 RIGHT = "#0173b2"  # with WRONG at least 3:1 against a card and against both themes' paper
 SHARES = LinearSegmentedColormap.from_list(
@@ -113,7 +113,7 @@ def plan_with_shapes(
     axis = sheet(block * -(-len(pairs) // columns))
     for k, (i, j, weight) in enumerate(pairs):
         left, top = (k % columns) * (side + 3 * GAP), axis.get_ylim()[1] - (k // columns) * block
-        axis.text(left, top - 0.9 * LINE, f"weight {weight:.1f}", fontsize=11)
+        axis.text(left, top - 0.9 * LINE, f"weight {as_weight(weight)}", fontsize=11)
         axis.text(
             left, top - 1.75 * LINE, "one class" if same[i, j] else "two classes", fontsize=11
         )

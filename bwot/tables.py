@@ -118,8 +118,8 @@ def tuning_table(found: Mapping[str, dict], untrained: Sequence[Record] = ()) ->
     if not starts:
         return table
     return (
-        f"{table}\n\nCollapsed: no better than the best of {len(starts)} networks before their first step. That learned nothing, although the "
-        "loss stayed finite. (The mAP of those is of the validation part where it was taken, otherwise of the test part.)"
+        f"{table}\n\nCollapsed: no better than the best of {len(starts)} networks before their first step. Such a run learned nothing, although its "
+        "loss stayed finite. (The mAP of those networks is of the validation part where it was taken, otherwise of the test part.)"
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from bwot import claims
 from bwot.comparison import paired_differences, summarise
+from bwot.findings import ratio_of
 from bwot.scoreboard import FOLDERS, JUDGED
 
 EMPTY = {way: [] for way in FOLDERS}
@@ -143,7 +144,7 @@ def test_emphasis_is_the_gradient_against_uniform_weights(make_record, everythin
         records[seed].history[-1]["gradient_ratio"] = ratio
     everything["mnist"]["tuned"] = records
     (finding,) = claims.findings(by_name("hard"), everything)
-    assert claims.ratio_of(finding.quantities[0].difference) == "× 3.10 (2.86 to 3.36)"
+    assert ratio_of(finding.quantities[0].difference) == "× 3.10 (2.86 to 3.36)"
     assert finding.verdict == "longer gradient"
     line = next(
         li for li in claims.details(everything).splitlines() if "length of" in li and "|" in li
@@ -165,9 +166,12 @@ def test_the_interval_of_a_ratio_never_reaches_below_zero(make_record, everythin
         records[seed].history[-1]["gradient_ratio"] = ratio
     everything["mnist"]["tuned"] = records
     (finding,) = claims.findings(by_name("hard"), everything)
-    shown = claims.ratio_of(finding.quantities[0].difference)
-    low, high = map(float, shown.partition("(")[2].strip(")").split(" to "))
+    shown = ratio_of(finding.quantities[0].difference)
+    low, high = (
+        float(each.replace(",", "")) for each in shown.partition("(")[2].strip(")").split(" to ")
+    )
     assert 0 <= low < 1.39 < high and finding.verdict == "no difference shown"
+    assert "e" not in shown.partition("(")[2]  # no power of ten, however wide
 
 
 @pytest.mark.parametrize("ratio, word", [(2.0, "longer gradient"), (0.5, "shorter gradient")])

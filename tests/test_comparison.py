@@ -17,6 +17,7 @@ from bwot.comparison import (
     difference_of,
     losses_in,
     of_loss,
+    p_value,
     paired_differences,
     summarise,
     verdict,
@@ -267,3 +268,7 @@ def test_a_difference_may_be_taken_between_epochs(make_record):
 def test_a_diverged_seed_has_no_value(make_record):
     records = [make_record("bwot", 0), make_record("bwot", 1, (0.1,), diverged="epoch 1")]
     assert by_seed(records, "map", 0) == {0: 0.1}
+
+
+def test_a_p_value_keeps_two_digits_and_no_power_of_ten():
+    assert [p_value(p) for p in (1.0, 0.0123, 1e-4, 9.9e-5, 0.0)] == ["= 1", "= 0.012", "= 0.0001", "< 0.0001", "< 0.0001"]  # fmt: skip

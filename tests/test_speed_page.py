@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks import page, plot, targets
+from benchmarks import page, plot, targets, training_page
 from benchmarks.problems import Case
 from bwot.figures import svg
 from bwot.paths import PROJECT
@@ -16,7 +16,7 @@ RECORDS = page.records()
 
 def test_the_page_is_made_from_the_committed_records():
     text = (PROJECT / page.PAGE).read_text(encoding="utf-8")
-    assert page.written(text, RECORDS, page.records(folder=page.GPUS)) == text, (
+    assert page.written(text, RECORDS, page.other_records()) == text, (
         "run `python -m benchmarks.page`"
     )
     inside = text.partition(page.BEGIN)[2].partition(page.END)[0]
@@ -133,3 +133,17 @@ def test_a_limit_lies_at_the_best_rate_that_was_measured(made_up):
 def test_the_picture_shows_every_correct_line_and_the_limits(made_up):
     names = plot.picture(made_up).axes[0].get_legend_handles_labels()[1]
     assert set(names) == {"this loss", "best POT", "plain torch", "OTT, jitted", "POT, default use", "limit: reading K", "limit: arithmetic"}  # fmt: skip
+
+
+def test_training_is_judged_by_the_worse_quartile():
+    run = {"commit": None, "dirty": False, "started": "2026-11-01T00:00:00Z", "busy": 0.0, "versions": {"torch": "2.13.0"}}  # fmt: skip
+    rows = [
+        {"dataset": "mnist", "group": "step", "milliseconds": {"pairwise": 10.0, "bwot": 10.5}, "over_pairwise": {"pairwise": [1, 1, 1], "bwot": [1.04, 1.05, 1.06]}},
+        {"dataset": "mnist", "group": "epoch", "steps": 7, "over_bare_steps": [1.01, 1.1, 1.2]},
+        {"dataset": "cifar10", "group": "throughput", "processes": 2, "over_one_with_threads": [1.25, 1.5, 1.75]},
+    ]  # fmt: skip
+    shown = training_page.section({"machine": {"cpu": "Abacus", "cores": 2}, "run": run, "rows": rows})  # fmt: skip
+    assert "| MNIST | bwot | 10.5 | 1.05 (1.04 to 1.06) |" in shown
+    assert "7 bare steps, size of MNIST | 1.10 (1.01 to 1.20) | ≤ 1.15 | **missed** |" in shown
+    assert "as many threads, size of CIFAR-10 | 1.50 (1.25 to 1.75) | ≥ 1.2 | reached |" in shown
+    assert "not from a checkout" in shown

@@ -1,0 +1,57 @@
+"""The part of the speed page about training steps and epochs, from the records of :mod:`benchmarks.training`."""
+
+from benchmarks.markdown import cells, table
+
+BEGIN, END = "% begin training: made by `python -m benchmarks.page`", "% end training"
+EMPTY = (
+    "Not measured yet: `python -m benchmarks.training --output book/results/training/NAME.json`."
+)
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+EPOCH, SIDE = 1.15, 1.2
+"""The most that an epoch may take over its bare steps, and the least that two runs side by side have to gain."""
+
+
+def section(record: dict) -> str:
+    """All that is said of one machine."""
+    machine, run = record["machine"], record["run"]
+    made = (
+        f"{machine['cpu']}, {machine['cores']} cores. Commit `{(run['commit'] or 'not from a checkout')[:10]}`{' with changes' if run['dirty'] else ''}, "
+        f"{run['started']}, busy cores beside it {run['busy']}, torch {run['versions']['torch']}."
+    )
+    return "\n\n".join([_steps(record), _whole(record), made])
+
+
+def _rows(record, group):
+    return [row for row in record["rows"] if row["group"] == group]
+
+
+def _steps(record):
+    lines = [
+        cells(TITLES[row["dataset"]], name, f"{row['milliseconds'][name]:.1f}", _range(over))
+        for row in _rows(record, "step")
+        for name, over in row["over_pairwise"].items()
+    ]
+    return table("A training step with each loss", ["size of", "loss", "ms, median", "over the pair-wise step"], lines)  # fmt: skip
+
+
+def _whole(record):
+    lines = [
+        cells(f"an epoch of `fit` over its {row['steps']} bare steps, size of {TITLES[row['dataset']]}",
+              _range(row["over_bare_steps"]), f"≤ {EPOCH:g}", _word(row["over_bare_steps"][2] <= EPOCH))
+        for row in _rows(record, "epoch")
+    ]  # fmt: skip
+    lines += [
+        cells(f"steps of {row['processes']} processes with one thread over those of one with as many threads, size of {TITLES[row['dataset']]}",
+              _range(row["over_one_with_threads"]), f"≥ {SIDE:g}", _word(row["over_one_with_threads"][0] >= SIDE))
+        for row in _rows(record, "throughput")
+    ]  # fmt: skip
+    return table("An epoch, and two runs side by side", ["figure", "found", "target", ""], lines)
+
+
+def _word(kept):
+    return "reached" if kept else "**missed**"
+
+
+def _range(quartiles):
+    low, middle, high = quartiles
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
