@@ -28,7 +28,7 @@ from bwot.records import write_atomically
 from bwot.training import Schedule, as_input, fit
 
 THREADS, ROUNDS, STEPS_A_ROUND = 2, 12, 10
-EPOCH_ROUNDS, SIDE_BY_SIDE = 5, 2
+EPOCH_ROUNDS, SIDE_BY_SIDE = 3, 2
 SIZES = {"mnist": (55_000 // 5, (1, 28, 28)), "cifar10": (45_000 // 5, (3, 32, 32))}
 """Images of a fifth of an epoch, and the shape of one."""
 
@@ -45,10 +45,10 @@ def main() -> None:
         record["rows"] += [_compare_steps(train), _compare_epochs(train), _compare_throughput(dataset)]  # fmt: skip
         for row in record["rows"][-3:]:
             row["dataset"] = dataset
-            print(row)
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, (json.dumps(record, indent=1) + "\n").encode())
+            print(row, flush=True)
+        if output:  # as soon as there is something to keep
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(output, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def random_images(dataset: str) -> Split:
