@@ -14,9 +14,10 @@ EPOCH, SIDE = 1.15, 1.2
 def section(record: dict) -> str:
     """All that is said of one machine."""
     machine, run = record["machine"], record["run"]
+    commit = f"Commit `{run['commit'][:10]}`" if run["commit"] else "Not from a checkout"
     made = (
-        f"{machine['cpu']}, {machine['cores']} cores. Commit `{(run['commit'] or 'not from a checkout')[:10]}`{' with changes' if run['dirty'] else ''}, "
-        f"{run['started']}, busy cores beside it {run['busy']}, torch {run['versions']['torch']}."
+        f"{machine['cpu']}, {machine['cores']} cores. {commit}{' with changes' if run['dirty'] else ''}, {run['started']}, busy cores beside it "
+        f"{run['busy']}, torch {run['versions']['torch']}."
     )
     return "\n\n".join([_steps(record), _whole(record), made])
 

@@ -146,4 +146,4 @@ def test_training_is_judged_by_the_worse_quartile():
     assert "| MNIST | bwot | 10.5 | 1.05 (1.04 to 1.06) |" in shown
     assert "7 bare steps, size of MNIST | 1.10 (1.01 to 1.20) | ≤ 1.15 | **missed** |" in shown
     assert "as many threads, size of CIFAR-10 | 1.50 (1.25 to 1.75) | ≥ 1.2 | reached |" in shown
-    assert "not from a checkout" in shown
+    assert "Not from a checkout" in shown
