@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bwot import findings
-from bwot.comparison import Difference, paired_differences
+from bwot.comparison import Difference, p_value, paired_differences
 from bwot.records import write_record
 
 
@@ -135,7 +135,7 @@ def test_the_difference_table_has_last_epoch_and_mean_with_their_p(many):
     for each in paired_differences(records, "bwot", "map", "mean"):
         row = table[findings.TITLES[each.second]]
         assert row["mean over the epochs"].startswith(f"{100 * each.mean:+.2f} ({100 * each.low:+.2f} to ")  # fmt: skip
-        assert row["mean over the epochs"].endswith(f", p = {each.p:.2g}: higher")
+        assert row["mean over the epochs"].endswith(f", p {p_value(each.p)}: higher")
     last = table["active pairs"]["after the last epoch"]
     assert last.startswith("+9.90 (+9.65 to +10.15), p = ") and last.endswith(": higher")
     assert table["active pairs"]["mean over the epochs"].startswith("+4.95")

@@ -46,7 +46,7 @@ def test_hard_pairs_stand_one_above_the_other_with_their_weight():
     figure = image_figures.hardest_pairs(images(2), images(4)[2:], plan, torch.eye(2).bool())
     rows = [figure.axes[k * image_figures.PAIRS : (k + 1) * image_figures.PAIRS] for k in range(4)]
     assert [[drawn(axis) for axis in row[:2]] for row in rows] == [[[1], [0]], [[3], [2]], [[0], [1]], [[3], [2]]]  # fmt: skip
-    assert [axis.get_title() for axis in rows[2][:3]] == ["1.6", "1.2", ""]
+    assert [axis.get_title() for axis in rows[2][:3]] == ["1.60", "1.20", ""]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

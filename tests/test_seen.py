@@ -24,9 +24,9 @@ def test_the_hardest_pairs_are_told_with_their_weights_and_classes():
     same = labels[:, None] == others
     plan = torch.tensor([[0.10, 0.30, 0.05], [0.20, 0.05, 0.05], [0.10, 0.10, 0.05]])
     text = seen.hardest(plan, same, labels, others, CLASSES)
-    assert "Above 3 positive pairs: weights from 1.8 to 0.9, 2 times ant with ant and once bee with bee;" in text  # fmt: skip
+    assert "Above 3 positive pairs: weights from 1.80 to 0.90, 2 times ant with ant and once bee with bee;" in text  # fmt: skip
     assert text.endswith(
-        "below 6 negative pairs: weights from 2.7 to 0.5, 3 times ant with bee, 2 times ant with cat and once bee with cat."
+        "below 6 negative pairs: weights from 2.70 to 0.45, 3 times ant with bee, 2 times ant with cat and once bee with cat."
     )
 
 
@@ -40,14 +40,14 @@ def test_the_heaviest_pairs_of_one_batch_are_those_that_are_shown():
     plan = torch.tensor([[0.0, 0.3, 0.1], [0.2, 0.0, 0.1], [0.1, 0.2, 0.0]])
     text = seen.heaviest(plan, torch.tensor([0, 0, 1]), None, CLASSES)
     assert text.startswith("The 3 pairs that weigh most, 1 of one class;")
-    assert text.endswith("weights from 1.5 to 0.6, 2 times ant with bee and once ant with ant.")
+    assert text.endswith("weights from 1.50 to 0.60, 2 times ant with bee and once ant with ant.")
 
 
 def test_the_heaviest_pairs_of_two_kinds_are_counted_by_their_classes():
     plan = torch.tensor([[0.5, 0.1], [0.1, 0.3]])
     text = seen.heaviest(plan, torch.tensor([0, 1]), torch.tensor([0, 2]), CLASSES)
     assert "The 4 pairs that weigh most, 1 of one class" in text
-    assert text.endswith("weights from 2.0 to 0.4, once ant with ant, once bee with cat, once ant with cat and 1 other pair.")  # fmt: skip
+    assert text.endswith("weights from 2.00 to 0.40, once ant with ant, once bee with cat, once ant with cat and 1 other pair.")  # fmt: skip
 
 
 def test_what_was_found_is_told_query_by_query():

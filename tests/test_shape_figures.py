@@ -92,7 +92,7 @@ def test_the_heaviest_pairs_of_two_batches_come_first_with_their_weight():
     figure = shape_figures.plan_with_shapes(plan, same, first, second, count=3)
     assert [number for number, *_ in cards(figure)] == [0, 3, 1, 2, 1, 3]
     assert words(figure) == [
-        "weight 2.4", "two classes", "weight 1.8", "one class", "weight 0.9", "two classes",
+        "weight 2.40", "two classes", "weight 1.80", "one class", "weight 0.90", "two classes",
     ]  # fmt: skip
     styles = [frame.get_linewidth() for frame in frames(figure)]
     assert styles[0] == styles[1] > styles[2] == styles[3] < styles[4] == styles[5]
@@ -104,7 +104,7 @@ def test_a_pair_of_one_batch_is_shown_once_and_never_a_shape_with_itself():
     figure = shape_figures.plan_with_shapes(plan, same, pictures(3))
     assert [number for number, *_ in cards(figure)] == [0, 1, 1, 2, 0, 2]
     # The mean of both weights times 6, the number of pairs without the diagonal.
-    assert words(figure)[::2] == ["weight 1.5", "weight 0.9", "weight 0.6"]
+    assert words(figure)[::2] == ["weight 1.50", "weight 0.90", "weight 0.60"]
 
 
 def test_confusions_are_counted_in_their_cells_and_coloured_by_the_share_of_the_row():
