@@ -129,7 +129,7 @@ CLAIMS = (
     Claim(
         "hard", "Hard pairs are emphasised",
         "Only the length of the gradient after the last epoch: how many times as long it is as that of uniform weights on the same network "
-        "and batches. Beside it, where both were trained with one margin, the share of the plan's weight on pairs that have an error, minus "
+        "and batches (a geometric mean over the seeds, as it goes with the interval; the chapters have the plain one). Beside it, where both were trained with one margin, the share of the plan's weight on pairs that have an error, minus "
         "the share that uniform weights put there (all-pairs mean, same seed)",
         "The margin decides which pairs have an error: where each loss was tuned to a margin of its own, the shares are no one "
         "quantity, and there is no such row. They belong to two networks, each trained with its own loss. A longer gradient says that weight went to pairs which "

@@ -247,8 +247,7 @@ def _weighting(records, last):
         )
     lines[0] += "."
     lines.append(
-        f"Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches (mean and standard deviation "
-        "over the seeds; the scoreboard has the geometric mean, which goes with its interval)"
+        f"Its gradient was {number(ratio)} times as long as that of the all-pairs mean on the same batches, as mean over the seeds"
         + (
             ", so at one learning rate the losses do not take steps of one size."
             if _one("learning_rate", records)
