@@ -8,6 +8,8 @@ import sys
 
 import nbformat
 import pytest
+import yaml
+from sphinx.util.matching import get_matching_files
 
 from bwot.experiments import LOSSES, Images, Sketches
 from bwot.paths import PROJECT
@@ -118,3 +120,14 @@ def test_a_failing_notebook_stops_no_other_and_is_kept(tmp_path):
     last = done.stderr[-3000:]
     assert "hard_samples.ipynb: cell" in last and "ZeroDivisionError" in last
     assert (tmp_path / "runs" / "logs" / "hard_samples.failed.ipynb").exists()
+
+
+def test_no_page_is_taken_from_what_tools_leave_in_the_project(tmp_path):
+    """Environments of the benchmarks, caches and runs hold pages of other projects: the book is built of its own."""
+    excluded = yaml.safe_load((PROJECT / "_config.yml").read_text())["exclude_patterns"]
+    foreign = (".venv/lib/a.md", ".venv-bench/lib/site-packages/b/README.md", "cache/c.md", "runs/logs/d.md", "book/pages/.ipynb_checkpoints/e.ipynb")  # fmt: skip
+    for name in (*foreign, "book/index.md"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert list(get_matching_files(tmp_path, exclude_patterns=excluded)) == ["book/index.md"]
