@@ -1,6 +1,7 @@
 """The part of the speed page about training steps and epochs, from the records of :mod:`benchmarks.training`."""
 
 from benchmarks.markdown import cells, table
+from benchmarks.record import is_busy
 
 BEGIN, END = "% begin training: made by `python -m benchmarks.page`", "% end training"
 EMPTY = (
@@ -19,7 +20,8 @@ def section(record: dict) -> str:
         f"{machine['cpu']}, {machine['cores']} cores. {commit}{' with changes' if run['dirty'] else ''}, {run['started']}, busy cores beside it "
         f"{run['busy']}, torch {run['versions']['torch']}."
     )
-    return "\n\n".join([_steps(record), _whole(record), made])
+    caution = ":::{warning}\nThis record began on a busy machine: its times are no measurement.\n:::" if is_busy(run) else ""  # fmt: skip
+    return "\n\n".join(filter(None, [caution, _steps(record), _whole(record), made]))
 
 
 def _rows(record, group):

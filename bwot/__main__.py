@@ -117,6 +117,14 @@ def _settings(options):
     names = {field.name for field in fields(kind)} - {"preset", "loss", "seed"}
     given = {name: getattr(options, name) for name in names}
     (settings,) = grid(kind, options.preset, (options.loss,), (options.seed or 0,), **given)
+    for name, value in given.items():
+        if value is not None and getattr(settings, name) != value:
+            taken = getattr(settings, name)
+            raise ValueError(
+                f"--{name.replace('_', '-')} {value} is not taken: the other settings make it {taken}. Leave it out, or what fixes it."
+            )
+    if options.preset == "quick" and (options.data or given.get("variant")):
+        print("the preset quick takes embedded stand-ins: --data and --variant are for --preset short and full", flush=True)  # fmt: skip
     if getattr(settings, "steered_by", None) == "map":
         print("the score of the TEST shapes steers the learning rate, as in the published code", flush=True)  # fmt: skip
     return settings

@@ -62,7 +62,7 @@ def _emphasis(found) -> Iterator[str]:
     longer = {name: each for name, each in lengths.items() if said(each.difference) == "higher"}
     if longer:
         times = listed(f"{ratio_of(each.difference).split()[1]} times on {SHORT[name]}" for name, each in longer.items())  # fmt: skip
-        yield f"Its gradient is longer than that of uniform weights on the same batches: {times}{_open(lengths)}."
+        yield f"Its gradient is longer than that of uniform weights on the same batches (geometric means over the seeds): {times}{_open(lengths)}."
     elif lengths:
         yield "No difference to uniform weights is shown in the length of the gradient."
     else:

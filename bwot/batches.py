@@ -67,6 +67,10 @@ def check_shapes(
     Raises:
         ValueError: for shapes or lengths that do not fit, an empty batch.
     """
+    if not torch.compiler.is_compiling() and torch._C._functorch.is_batchedtensor(embeddings):
+        raise TypeError(
+            "a loss on pairs has no vmap rule: loop over the batches, or give sinkhorn their costs."
+        )
     _check_shape("embeddings", embeddings, labels)
     if (ref_emb is None) != (ref_labels is None):
         raise ValueError("ref_emb and ref_labels must be given together.")

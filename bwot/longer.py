@@ -27,7 +27,7 @@ def full_length(records: Sequence[Record], results_dir: str | Path | None) -> li
 def text(records: Sequence[Record], longer: Sequence[Record]) -> str:
     """What became of the losses of a page in longer runs, as Markdown: in sentences, the scores on the way, the differences."""
     if not longer:
-        return "Not run on these data: {doc}`the scoreboard </book/scoreboard>` has the commands."
+        return "Not run on these data: {doc}`how to run </book/reproduce>` has the command, which is the same for each loss and seed."
     epochs = max(record.settings["epochs"] for record in records)
     parts = [
         answer("full length", longer),

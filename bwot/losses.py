@@ -16,6 +16,8 @@ from bwot.ranks import gather_batches
 from bwot.sinkhorn import check_settings, compiled_for, sinkhorn, tell_of_tol
 
 PlanGradient = Literal["constant", "kernel", "exact"]
+_COMPILED = ("weights", "pair_errors", "_paid")
+"""What the compiled loss stands for: a subclass with one of its own takes the plain path."""
 
 
 class BatchwiseOTLoss(PairLoss):
@@ -91,7 +93,7 @@ class BatchwiseOTLoss(PairLoss):
             )
         self.lam, self.gamma, self.iterations, self.tol = lam, gamma, iterations, tol
         self.plan_gradient, self.balanced, self.gather = plan_gradient, balanced, gather
-        self._warned = self._warned_of_gradient = False
+        self._warned = self._warned_of_gradient = self._warned_of_tol = False
 
     def forward(self, embeddings, labels, indices_tuple=None, ref_emb=None, ref_labels=None):
         """The loss; arguments and errors as in :meth:`bwot.pairs.PairLoss.forward`.
@@ -99,7 +101,7 @@ class BatchwiseOTLoss(PairLoss):
         On a CPU with numba it is compiled, with the same value and gradient as the plain path.
         """
         batches = (embeddings, labels, indices_tuple, ref_emb, ref_labels)
-        own = type(self).weights is BatchwiseOTLoss.weights
+        own = all(getattr(type(self), name) is getattr(BatchwiseOTLoss, name) for name in _COMPILED)
         if own and compiled_for(embeddings) and not nothing_mined(indices_tuple):
             value = self._compiled(*self._whole(*batches), indices_tuple)
             if value is not None:
@@ -129,7 +131,8 @@ class BatchwiseOTLoss(PairLoss):
         solved = transport_loss(embeddings, labels, ref_emb, ref_labels, allowed, terms)
         if solved is None:
             return None
-        if self.tol is not None:
+        if self.tol is not None and solved.marginal_error > self.tol and not self._warned_of_tol:
+            self._warned_of_tol = True
             tell_of_tol(solved.marginal_error, solved.iterations, self.tol)
         if not self.balanced and (allowed is not None or ref_emb is None):
             self._warn_if_infeasible(solved.marginal_error)
@@ -173,7 +176,7 @@ class BatchwiseOTLoss(PairLoss):
         result = sinkhorn(cost, self.lam, self.iterations, self.tol, mask=allowed)
         if allowed is not None and looks(allowed):
             self._warn_if_infeasible(result.marginal_error.item())
-        if self.plan_gradient == "exact" and cost.requires_grad:
+        if self.plan_gradient == "exact" and cost.requires_grad and looks(cost):
             self._warn_if_not_converged(result.marginal_error.item(), cost.dtype)
         return result.plan
 

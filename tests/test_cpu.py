@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bwot import BatchwiseOTLoss, implicit, losses, pairs, sinkhorn_torch
+from bwot import BatchwiseOTLoss, implicit, losses, pairs, sinkhorn, sinkhorn_torch
 from bwot.cpu import exponential, solver
 from bwot.cpu import loss as compiled_loss
 from bwot.cpu import pairs as compiled_pairs
@@ -243,3 +243,51 @@ def test_embeddings_of_any_layout_and_type_are_taken(monkeypatch, layout):
     value.backward()
     assert torch.allclose(value.double(), expected[0].double(), rtol=1e-5)
     assert all(each.grad.dtype == each.dtype and each.grad.isfinite().all() for each in points)
+
+
+def test_a_look_in_inference_mode_leaves_training_alone():
+    """Whether the working memory was first asked for there or not."""
+    points, labels = two_batches(9, 7, torch.float32)
+    compiled_loss.release_memory()
+    loss = BatchwiseOTLoss(1.3)
+    with torch.inference_mode():
+        looked = loss(points[0], labels[0], ref_emb=points[1], ref_labels=labels[1])
+    value, *_ = value_and_gradients(loss, points, labels)
+    assert torch.equal(value, looked)
+
+
+def test_the_memory_is_the_cpus_whatever_the_default_device():
+    points, labels = two_batches(9, 7, torch.float32)
+    compiled_loss.release_memory()
+    with torch.device("meta"):
+        value = BatchwiseOTLoss(1.3)(points[0], labels[0], ref_emb=points[1], ref_labels=labels[1])
+    assert value.device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["pair_errors", "_paid"])
+def test_a_subclass_with_errors_of_its_own_is_heard(name):
+    class Doubled(BatchwiseOTLoss):
+        pass
+
+    plain = getattr(BatchwiseOTLoss, name)
+    setattr(Doubled, name, lambda self, *given: 2 * plain(self, *given))
+    points, labels = two_batches(9, 7, torch.float64)
+    one, other = (value_and_gradients(kind(1.3), points, labels)[0] for kind in (BatchwiseOTLoss, Doubled))  # fmt: skip
+    assert other > 1.5 * one
+
+
+def test_no_plan_is_nan_however_large_lam():
+    cost = torch.rand(4, 5, generator=torch.Generator().manual_seed(0))
+    for power in range(4, 14):
+        try:
+            assert sinkhorn(cost, 10.0**power).plan.isfinite().all()
+        except ValueError as error:
+            assert "too large" in str(error) and power > 9
+
+
+def test_a_loss_tells_once_that_its_tolerance_was_not_reached():
+    loss = BatchwiseOTLoss(1.3, lam=50.0, iterations=2, tol=1e-6)
+    with pytest.warns(UserWarning, match="above tol") as told:
+        for seed in range(4):
+            value_and_gradients(loss, *two_batches(9, 7, torch.float32, seed))
+    assert len(told) == 1

@@ -320,3 +320,13 @@ def test_a_tuning_has_to_be_written_somewhere(capsys):
 def test_what_cannot_be_tuned_exits_with_1(folders, capsys, what):
     assert main(f"tune images {what} --output {folders}/x.json".split()) == 1
     assert "no learning rate to tune" in capsys.readouterr().err
+
+
+def test_a_setting_that_others_fix_is_refused_and_not_dropped(capsys, folders):
+    assert main("run images --as-published --learning-rate 0.1".split()) == 1
+    assert "--learning-rate 0.1 is not taken: the other settings make it 0.2" in capsys.readouterr().err  # fmt: skip
+
+
+def test_data_that_a_preset_does_not_take_are_said(asked, capsys):
+    assert main("run images --data somewhere --variant mine".split()) == 0
+    assert "quick takes embedded stand-ins" in capsys.readouterr().out

@@ -8,11 +8,11 @@ from typing import no_type_check
 
 import numpy as np
 
-from bwot.cpu.exponential import called, compiled
+from bwot.cpu.exponential import compiled, inlined
 from bwot.cpu.pairs import errors_of
 
 
-@called
+@inlined
 @no_type_check
 def _there_and_back(density, u, v, over_row, x, y, out):
     """``y = over_row T x`` and ``out = T^T y``, the row being in the cache for the second."""
@@ -31,7 +31,7 @@ def _there_and_back(density, u, v, over_row, x, y, out):
         out[j] *= v[j]
 
 
-@called
+@inlined
 @no_type_check
 def _dot(a, b):
     total = 0.0
@@ -40,7 +40,7 @@ def _dot(a, b):
     return total
 
 
-@called
+@inlined
 @no_type_check
 def _means(pairs, squared, form, settings, square, density, u, v, rows, r, c, across, down):
     """Sums of the plan's rows and columns, and means of the charges along them, weighted by the plan; the largest of the means."""

@@ -8,14 +8,14 @@ from typing import no_type_check
 
 import numpy as np
 
-from bwot.cpu.exponential import compiled
+from bwot.cpu.exponential import inlined
 
 DEPTH, WAIT, GROWTH, STEP = 5, 2, 1.5, 3.0
 """Changes that are remembered, plain iterations before the first step, growth of the error at which a step is taken back, and
 the largest change of a potential that a step may add."""
 
 
-@compiled
+@inlined
 @no_type_check
 def add_step(following, memory, count):
     """Add Anderson's step: the changes of the potential, so combined that the changes of the residual cancel the residual."""
@@ -51,7 +51,7 @@ def add_step(following, memory, count):
         following[j] += shrink * step[j]
 
 
-@compiled
+@inlined
 @no_type_check
 def accelerated(v, sums, q, error, memory, state):
     """``v = 1 / sums``, with Anderson's acceleration of ``log v``; a step after which the error grew is taken back.

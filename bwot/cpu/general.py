@@ -15,7 +15,7 @@ from bwot.cpu.exponential import compiled, exp, inlined
 from bwot.cpu.scaling import fill, in_range, into_plan, visit
 
 
-@compiled
+@inlined
 @no_type_check
 def _log_columns(cost, lam, low, f, weights, g):
     """``g_j = -log sum_i weights_i exp(f_i - lam (C_ij - low))``, about the largest exponent of the column."""
@@ -37,7 +37,7 @@ def _log_columns(cost, lam, low, f, weights, g):
         g[j] = -most[j] - math.log(total[j]) if most[j] > -np.inf else 0.0
 
 
-@compiled
+@inlined
 @no_type_check
 def _log_rows(cost, lam, low, g, weights, f):
     """``f_i = -log sum_j weights_j exp(g_j - lam (C_ij - low))``, about the largest exponent of the row."""

@@ -79,7 +79,7 @@ def transport_loss(
     if found is None:
         return None
     loss, error, taken, residual, factor = found
-    value = torch.scalar_tensor(loss, dtype=wide)
+    value = torch.scalar_tensor(loss, dtype=wide, device="cpu")
     if any(wanted):
         value = _WithGradients.apply(value, _gradients(space, factor, wanted), *batches)
     return Solved(value, error, taken, residual)
@@ -95,8 +95,10 @@ class _Space:
 
     def __init__(self, n: int, m: int, d: int, single: bool, count: int, kind: torch.dtype):
         # by torch, which aligns memory: where it is not, a library's product of matrices has other last digits
-        matrices = torch.empty(count, n, m, dtype=kind)
-        self.points = [torch.empty(rows, d, dtype=kind) for rows in ((n,) if single else (n, m))]
+        how = {"dtype": kind, "device": "cpu"}
+        with torch.inference_mode(False):  # the next call may be one of training
+            matrices = torch.empty(count, n, m, **how)
+            self.points = [torch.empty(rows, d, **how) for rows in ((n,) if single else (n, m))]
         self.products, self.slopes = matrices[0], matrices[-1]
         self.matrices, self.moved = matrices.numpy(), [each.numpy() for each in self.points]
         kind = self.matrices.dtype
@@ -113,6 +115,11 @@ class _Kept(threading.local):
 
     def __init__(self):
         self.spaces: dict[tuple, _Space] = {}
+        self.bytes = 0
+
+    def clear(self):
+        self.spaces.clear()
+        self.bytes = 0
 
 
 _kept = _Kept()
@@ -120,15 +127,15 @@ _kept = _Kept()
 
 def _space(*shape):
     """The working memory for a shape: that of the last call with it where this thread still has it."""
-    kept = _kept.spaces
-    if shape not in kept:
+    if shape not in _kept.spaces:
         space = _Space(*shape)
         if space.bytes > KEPT_BYTES:
             return space
-        if space.bytes + sum(each.bytes for each in kept.values()) > KEPT_BYTES:
-            kept.clear()
-        kept[shape] = space
-    return kept[shape]
+        if space.bytes + _kept.bytes > KEPT_BYTES:
+            _kept.clear()
+        _kept.spaces[shape] = space
+        _kept.bytes += space.bytes
+    return _kept.spaces[shape]
 
 
 _LIMITS = {
@@ -140,7 +147,7 @@ _LIMITS = {
 
 def release_memory() -> None:
     """Give back what this thread keeps for the next call."""
-    _kept.spaces.clear()
+    _kept.clear()
 
 
 class _Scaled(NamedTuple):

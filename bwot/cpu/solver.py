@@ -50,7 +50,8 @@ def solve(
             scaling.count(each[k], *uniform)
         p, q = (one[k] if len(one) else shared for one, shared in zip(given, uniform, strict=True))
         taken[k], found[k, 3] = _in_general(each[k], lam, *found[k, :2], iterations, tol, p, q, out[k])  # fmt: skip
-        status[k] = scaling.FINE
+        # beyond what the potentials' type resolves: rather an error than a plan of NaN
+        status[k] = scaling.TOO_LARGE if np.isnan(found[k, 3]) else scaling.FINE
     of_batch = [torch.from_numpy(found.reshape(costs.shape[:-2])) for found in (taken, found[:, 3].astype(kind))]  # fmt: skip
     return torch.from_numpy(plans), *of_batch, int(status.max())
 
