@@ -48,6 +48,11 @@ def _whole(record):
               _range(row["over_one_with_threads"]), f"≥ {SIDE:g}", _word(row["over_one_with_threads"][0] >= SIDE))
         for row in _rows(record, "throughput")
     ]  # fmt: skip
+    lines += [
+        cells(f"whole runs on {TITLES[row['dataset']]}, {row['processes']} at a time with one thread, over one after another with as many threads",
+              _range(row["gain"]), f"≥ {SIDE:g}", _word(row["gain"][0] >= SIDE))
+        for row in _rows(record, "runs")
+    ]  # fmt: skip
     return table("An epoch, and two runs side by side", ["figure", "found", "target", ""], lines)
 
 

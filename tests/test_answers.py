@@ -33,7 +33,10 @@ def test_emphasis_is_told_as_what_was_measured(losses, everything):
         record.history[-1]["gradient_ratio"] = 2.0 + 0.01 * record.seed
     everything["mnist"]["tuned"] = runs
     said = asked(everything, "Does it emphasise")
-    assert "longer than that of uniform weights on the same batches (geometric means over the seeds): 2.01 times on MNIST." in said
+    assert (
+        "longer than that of uniform weights on the same batches (geometric means over the seeds): 2.01 times on MNIST."
+        in said
+    )
     assert said.endswith("({numref}`claim-hard`, {numref}`sharpness`)")
 
 
