@@ -122,7 +122,11 @@ def sketches_table(everything: dict[str, Ways]) -> str:
 
 
 def _line(records, label, difference):
-    p = p_value(difference.p).removeprefix("= ") if difference.n > 1 else "–"
+    p = (
+        p_value(difference.p).removeprefix("= ").replace(" ", "\N{NO-BREAK SPACE}")
+        if difference.n > 1
+        else "–"
+    )
     return f"| {_data(records[0])} | {label} | {points_of(difference)} | {difference.n} | {p} | {said(difference)} |"
 
 

@@ -103,7 +103,7 @@ def ends_lower_tuned(tuned: Sequence[Record], common: Sequence[Record]) -> str:
     lower = []
     for loss in losses_in(tuned):
         found = difference_of("common", "tuned", *(by_seed(of_loss(each, loss), "map") for each in (common, tuned)))  # fmt: skip
-        if found.n > 1 and found.mean > 0:
+        if found.n > 1 and round(100 * found.mean, 2) > 0:
             lower.append(f"{TITLES[loss]} ({-100 * found.mean:+.2f}, n = {found.n})")
     if not lower:
         return ""
@@ -191,6 +191,8 @@ def ratio_of(difference: Difference) -> str:
 
 def _times(logarithm):
     value = math.exp(logarithm)
+    if value < 1e-3:
+        return "less than 0.001"
     return f"{value:#.3g}" if value < 100 else f"{value:,.0f}"
 
 

@@ -174,8 +174,12 @@ def test_the_command_tells_of_a_missing_network_before_anything_is_drawn(meshes,
 
 
 def test_the_command_says_when_the_test_set_steers(capsys):
-    quick = "run shapes --preset quick --epochs 1 --batch-size 60"
-    for given, says in (("--steered-by map", True), ("--as-published", True), ("", False)):
+    quick, large = "run shapes --preset quick --epochs 1", "--batch-size 60"
+    for given, says in (
+        (f"{large} --steered-by map", True),
+        ("--as-published", True),
+        (large, False),
+    ):
         assert main(f"{quick} {given}".split()) == 0
         assert ("TEST shapes steers" in capsys.readouterr().out) == says
 
