@@ -62,3 +62,9 @@ def test_functional_gradients_are_those_of_backward():
     loss(embeddings, labels).backward()
     gradient = torch.func.grad(lambda x: loss(x, labels))(embeddings.detach())
     torch.testing.assert_close(gradient, embeddings.grad, rtol=1e-10, atol=1e-13)
+
+
+def test_vmap_of_a_loss_is_refused_with_the_way_to_do_it():
+    labels = torch.tensor([0, 1, 0, 1])
+    with pytest.raises(TypeError, match="no vmap rule"):
+        torch.func.vmap(lambda each: BatchwiseOTLoss()(each, labels))(torch.rand(3, 4, 2))
