@@ -17,7 +17,7 @@ from bwot.comparison import (
     corrected,
     difference_of,
     of_loss,
-    p_value,
+    p_cell,
     paired_differences,
 )
 from bwot.experiments import Shapes
@@ -286,7 +286,7 @@ def _line(finding, quantity):
         quantity.label,
         ratio_of(d) if quantity.ratio else points_of(d),
         d.n,
-        p_value(d.p).removeprefix("= ").replace(" ", "\N{NO-BREAK SPACE}") if d.n > 1 else "–",
+        p_cell(d),
         said(d) if d.n else "not run",
     )
     return f"| {' | '.join(map(str, cells))} |"

@@ -85,6 +85,12 @@ def p_value(p: float) -> str:
     return f"= {p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
+def p_cell(difference: Difference) -> str:
+    """The p-value in a table's column of its own, a dash where there is no interval."""
+    shown = p_value(difference.p).removeprefix("= ").replace(" ", "\N{NO-BREAK SPACE}")
+    return shown if difference.n > 1 else "–"
+
+
 def summarise(
     records: Sequence[Record], score: str, epoch: int | Literal["mean"] | None = None
 ) -> Summary:

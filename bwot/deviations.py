@@ -7,7 +7,7 @@ from bwot.comparison import (
     difference_of,
     losses_in,
     of_loss,
-    p_value,
+    p_cell,
     paired_differences,
     stopped,
 )
@@ -122,12 +122,7 @@ def sketches_table(everything: dict[str, Ways]) -> str:
 
 
 def _line(records, label, difference):
-    p = (
-        p_value(difference.p).removeprefix("= ").replace(" ", "\N{NO-BREAK SPACE}")
-        if difference.n > 1
-        else "–"
-    )
-    return f"| {_data(records[0])} | {label} | {points_of(difference)} | {difference.n} | {p} | {said(difference)} |"
+    return f"| {_data(records[0])} | {label} | {points_of(difference)} | {difference.n} | {p_cell(difference)} | {said(difference)} |"
 
 
 def _data(record: Record) -> str:
