@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.record import keep
 from bwot import provenance, sinkhorn_torch
 from bwot.controls import AllPairsLoss
 from bwot.data.images import Split
 from bwot.experiments import Images
 from bwot.gpu import solver
 from bwot.losses import BatchwiseOTLoss
-from bwot.records import write_atomically
 from bwot.training import Schedule, fit
 
 LAM, ITERATIONS, POOL, ROUNDS = 10.0, 50, 8, 20
@@ -42,7 +42,7 @@ def main() -> None:
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     record = {"schema": 1, **device, **provenance.commit(), **provenance.software(), "started": made, "rows": rows}  # fmt: skip
     if options.output:
-        write_atomically(options.output, (json.dumps(record, indent=1) + "\n").encode())
+        keep(record, options.output)
 
 
 def plans():

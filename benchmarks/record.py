@@ -56,6 +56,12 @@ def this_run(how: dict) -> dict:
     }
 
 
+def keep(record: dict, path: Path) -> None:
+    """Write the record of a small benchmark in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
 def busy_cores(seconds: float = 0.3) -> float | None:
     """How many cores work while this process sleeps; None where the system does not say."""
     if not Path("/proc/stat").exists():

@@ -1,4 +1,4 @@
-"""Whole runs two at a time, each with one thread, beside the same runs one after another, each with two.
+"""Whole runs two at a time, each with one thread, beside the same runs one after another, each with one thread and with two.
 
     python -m benchmarks.side_by_side --data DIR --output book/results/training/NAME-runs.json
 
@@ -7,7 +7,6 @@ needed, since what an evaluation takes depends on them. Every run is computed: e
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,9 +15,8 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import quartiles
-from benchmarks.record import machine, this_run
+from benchmarks.record import keep, machine, this_run
 from bwot.experiments import Images
-from bwot.records import write_atomically
 
 SIDE_BY_SIDE, ROUNDS = 2, 3
 
@@ -31,18 +29,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON file that takes the record")
     options = parser.parse_args()
     record = {"schema": 1, "machine": machine(), "run": this_run({"rounds": ROUNDS}), "rows": []}
-    alone, beside = [], []
+    alone, beside = {threads: [] for threads in (1, SIDE_BY_SIDE)}, []
     for _ in range(ROUNDS):
-        alone.append(sum(_seconds(options, (seed,), SIDE_BY_SIDE) for seed in range(SIDE_BY_SIDE)))
+        for threads, seconds in alone.items():
+            seconds.append(sum(_seconds(options, (seed,), threads) for seed in range(SIDE_BY_SIDE)))
         beside.append(_seconds(options, range(SIDE_BY_SIDE), 1))
-        print(f"one after another {alone[-1]:.1f} s, side by side {beside[-1]:.1f} s", flush=True)
-    over = quartiles([a / b for a, b in zip(alone, beside, strict=True)])
-    record["rows"] = [{"dataset": options.dataset, "group": "runs", "processes": SIDE_BY_SIDE, "one_after_another_seconds": quartiles(alone),
-                       "side_by_side_seconds": quartiles(beside), "gain": over}]  # fmt: skip
-    print(record["rows"][0])
+        print({**{threads: seconds[-1] for threads, seconds in alone.items()}, "beside": beside[-1]}, flush=True)  # fmt: skip
+    for threads, seconds in alone.items():
+        over = quartiles([a / b for a, b in zip(seconds, beside, strict=True)])
+        row = {"dataset": options.dataset, "group": "runs", "processes": SIDE_BY_SIDE, "threads_alone": threads, "alone_seconds": quartiles(seconds),
+               "beside_seconds": quartiles(beside), "gain": over}  # fmt: skip
+        print(row)
+        record["rows"].append(row)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(options.output, (json.dumps(record, indent=1) + "\n").encode())
+        keep(record, options.output)
 
 
 def _seconds(options, seeds, threads):

@@ -9,7 +9,6 @@ threads two processes with one thread each take in the same time, as the runs of
 """
 
 import argparse
-import json
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -20,11 +19,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import quartiles
-from benchmarks.record import machine, this_run
+from benchmarks.record import keep, machine, this_run
 from bwot.data.images import Split
 from bwot.data.sampling import batch_pairs
 from bwot.experiments import Images
-from bwot.records import write_atomically
 from bwot.training import Schedule, as_input, fit
 
 THREADS, ROUNDS, STEPS_A_ROUND = 2, 12, 10
@@ -47,8 +45,7 @@ def main() -> None:
             row["dataset"] = dataset
             print(row, flush=True)
         if output:  # as soon as there is something to keep
-            output.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(output, (json.dumps(record, indent=1) + "\n").encode())
+            keep(record, output)
 
 
 def random_images(dataset: str) -> Split:

@@ -49,11 +49,15 @@ def _whole(record):
         for row in _rows(record, "throughput")
     ]  # fmt: skip
     lines += [
-        cells(f"whole runs on {TITLES[row['dataset']]}, {row['processes']} at a time with one thread, over one after another with as many threads",
+        cells(f"whole runs on {TITLES[row['dataset']]}, {row['processes']} at a time with one thread, over one after another with {_threads(row['threads_alone'])}",
               _range(row["gain"]), f"≥ {SIDE:g}", _word(row["gain"][0] >= SIDE))
         for row in _rows(record, "runs")
     ]  # fmt: skip
     return table("An epoch, and two runs side by side", ["figure", "found", "target", ""], lines)
+
+
+def _threads(count):
+    return "one thread" if count == 1 else f"{count} threads"
 
 
 def _word(kept):
