@@ -1,6 +1,7 @@
 """The batch-wise loss of two batches on a CPU, with its gradients: a few compiled steps and three matrix products."""
 
 import threading
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from bwot.cpu.pairs import (
     slopes,
 )
 from bwot.cpu.scaling import FINE, scalings
+from bwot.cpu.team import pool, size_of
 
 
 class Terms(NamedTuple):
@@ -71,7 +73,7 @@ def transport_loss(
     numbers = [each.detach().contiguous().numpy() for each in batches]
     classes = [each.long().contiguous().numpy() for each in classes]
     (n, width), m = numbers[0].shape, len(numbers[-1])
-    space = _space(n, m, width, single, 3 if terms.balanced else 2, wide)
+    space = _space(n, m, width, single, 3 if terms.balanced else 2, wide, size_of(n, m))
     pairs = _pairs(numbers, classes, _EVERYTHING if allowed is None else allowed.numpy(), space)
     if not any(wanted):
         terms = terms._replace(plan_gradient="constant")
@@ -91,9 +93,9 @@ KEPT_BYTES = 2**26
 
 
 class _Space:
-    """Working memory of the calls with one shape; nothing of it leaves a call. What a call does not fill holds anything."""
+    """What calls with one shape need, in as many threads; nothing of it leaves a call. What a call does not fill holds anything."""
 
-    def __init__(self, n: int, m: int, d: int, single: bool, count: int, kind: torch.dtype):
+    def __init__(self, n: int, m: int, d: int, single: bool, count: int, kind: torch.dtype, size: int):  # fmt: skip
         # by torch, which aligns memory: where it is not, a library's product of matrices has other last digits
         how = {"dtype": kind, "device": "cpu"}
         with torch.inference_mode(False):  # the next call may be one of training
@@ -107,6 +109,12 @@ class _Space:
         self.p, self.u, self.down, self.alpha = np.empty((4, n), kind)
         self.q, self.across, self.beta = np.empty((3, m), kind)
         self.v = np.empty((2, m), kind)
+        self.passes = kernel, scalings, slopes
+        if size > 1:
+            from bwot.cpu import shared  # compiled where it is needed
+
+            together = shared.kernel, shared.scalings, shared.slopes
+            self.passes = tuple(partial(each, pool=pool(), size=size) for each in together)
         self.bytes = self.matrices.nbytes + sum(each.nbytes for each in self.moved)
 
 
@@ -197,7 +205,7 @@ def _solved(pairs, space, terms):
 
             residual = adjoint(pairs, squared, form, settings, square, *plan[:3],
                                _LIMITS[kind], space.rows, alpha, beta)  # fmt: skip
-        loss, off = slopes(pairs, squared, form, settings, square, steepness, alpha, beta, bool(losses),
+        loss, off = space.passes[2](pairs, squared, form, settings, square, steepness, alpha, beta, bool(losses),
                            *plan[:5], space.rows, space.down, space.across, matrix)  # fmt: skip
         losses.append(loss)
         error, taken = max(error, plan.error or off), max(taken, plan.iterations)
@@ -210,10 +218,10 @@ def _plan(step, space, terms):
     density, p, q, u, v = step[-1], space.p, space.q, space.u, space.v
     limits = solver.LIMITS[density.dtype]
     if terms.tol is None and terms.lam <= limits[0]:  # the cost lies in (0, 1]
-        finite, some = kernel(*step, p, q)
+        finite, some = space.passes[0](*step, p, q)
         if not (finite and some):
             return finite, None
-        if scalings(density, terms.iterations, limits, p, q, u, v):
+        if space.passes[1](density, terms.iterations, limits, p, q, u, v):
             return True, _Scaled(density, u, v[0], p, q, 0.0, terms.iterations)
         step = (step[0], False, *step[2:])
     finite, some = costs(*step)

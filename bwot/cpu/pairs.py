@@ -10,7 +10,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from bwot.cpu.exponential import called, compiled, exp, inlined
+from bwot.cpu.exponential import called, compiled, exp, inlined, lent
 
 TINY = 1e-12  # as in :mod:`bwot.losses`: squared distance below which the form "shapes" takes no derivative
 PLAIN, SHAPES = 0, 1
@@ -31,6 +31,7 @@ def centred(a, b, centre, out_a, out_b, squares_a, squares_b):
         squares_a: (n,) filled.
         squares_b: (m,) filled.
     """
+    a, b, out_a, out_b = lent((a, b, out_a, out_b))
     n, d = a.shape
     for k in range(d):
         centre[k] = 0
@@ -113,12 +114,33 @@ def costs(pairs, fresh, squared, part, form, settings, rows, out):
         rows: (2, m) working memory.
         out: (n, m) filled.
     """
+    pairs, squared, rows, out = lent((pairs, squared, rows, out))
     check, some = squared.dtype.type(0), False
     for i in range(squared.shape[0]):
         check += _costs_of_row(i, pairs, fresh, squared[i], part, form, settings, rows, out[i])
         for j in range(squared.shape[1]):
             some |= out[i, j] < np.inf
     return check == 0, some
+
+
+@inlined
+@no_type_check
+def kernel_of_rows(first, last, pairs, fresh, squared, part, form, settings, rows, out, p, sums):
+    """:func:`kernel` of the rows from ``first`` to ``last``: are the distances finite, and the sum of all entries."""
+    check, whole = squared.dtype.type(0), squared.dtype.type(0)
+    for j in range(len(sums)):
+        sums[j] = 0
+    for i in range(first, last):
+        row, total = out[i], squared.dtype.type(0)
+        check += _costs_of_row(i, pairs, fresh, squared[i], part, form, settings, rows, row)
+        for j in range(len(sums)):
+            value = exp(-settings[3] * row[j])
+            row[j] = value
+            total += value
+            sums[j] += value
+        p[i] = total
+        whole += total
+    return check == 0, whole
 
 
 @compiled
@@ -138,20 +160,53 @@ def kernel(pairs, fresh, squared, part, form, settings, rows, out, p, sums):
         p: (n,) filled with the sums of the rows.
         sums: (m,) filled with those of the columns.
     """
-    check, whole = squared.dtype.type(0), squared.dtype.type(0)
-    for j in range(len(sums)):
+    pairs, squared, rows, out, p, sums = lent((pairs, squared, rows, out, p, sums))
+    finite, whole = kernel_of_rows(0, squared.shape[0], pairs, fresh, squared, part, form, settings, rows, out, p, sums)  # fmt: skip
+    return finite, whole > 0
+
+
+@inlined
+@no_type_check
+def slopes_of_rows(
+    first, last, pairs, squared, form, settings, square, steepness, alpha, beta, adds, density, u, v, p, rows, down, across, out
+):  # fmt: skip
+    """:func:`slopes` of the rows from ``first`` to ``last``: the loss, and how far the sums of the rows are off."""
+    labels, others = pairs[2], pairs[3]
+    errors, slope, sums = rows[0], rows[1], rows[2]
+    kind = squared.dtype.type
+    loss, row_error = 0.0, 0.0
+    for j in range(len(others)):
         sums[j] = 0
-    for i in range(squared.shape[0]):
-        row, total = out[i], squared.dtype.type(0)
-        check += _costs_of_row(i, pairs, fresh, squared[i], part, form, settings, rows, row)
-        for j in range(len(sums)):
-            value = exp(-settings[3] * row[j])
-            row[j] = value
-            total += value
-            sums[j] += value
-        p[i] = total
-        whole += total
-    return check == 0, whole > 0
+        across[j] = across[j] if adds else 0
+    for i in range(first, last):
+        row, target = density[i], out[i]
+        errors_of(squared[i], labels[i], others, form, settings[0], settings[1], errors, slope)
+        if steepness > 0:  # dT / dG = lam gamma C T with u and v constant
+            for j in range(len(others)):
+                charge = errors[j] * errors[j] if square else errors[j]
+                rise = kind(2) * errors[j] if square else kind(1)
+                steep = steepness * exp(-settings[2] * errors[j])
+                slope[j] *= rise + steep * (charge - alpha[i] - beta[j])
+                errors[j] = charge
+        elif square:
+            for j in range(len(others)):
+                slope[j] *= kind(2) * errors[j]
+                errors[j] *= errors[j]
+        paid, mass, total, a = kind(0), kind(0), kind(0), u[i]
+        for j in range(len(others)):
+            weight = a * row[j] * v[j]
+            mass += weight
+            sums[j] += weight
+            paid += weight * errors[j]
+            slope[j] *= weight
+            total += slope[j]
+            across[j] += slope[j]
+        for j in range(len(others)):
+            target[j] = target[j] + slope[j] if adds else slope[j]
+        down[i] = down[i] + total if adds else total
+        row_error += abs(mass - p[i])
+        loss += paid
+    return loss, row_error
 
 
 @compiled
@@ -181,43 +236,13 @@ def slopes(
         across: (m,) of each column.
         out: (n, m) slopes; may be ``density``.
     """
-    labels, others = pairs[2], pairs[3]
-    errors, slope, sums = rows[0], rows[1], rows[2]
-    kind = squared.dtype.type
-    loss, row_error, column_error = 0.0, 0.0, 0.0
-    for j in range(len(others)):
-        sums[j] = 0
-        across[j] = across[j] if adds else 0
-    for i in range(squared.shape[0]):
-        row, target = density[i], out[i]
-        errors_of(squared[i], labels[i], others, form, settings[0], settings[1], errors, slope)
-        if steepness > 0:  # dT / dG = lam gamma C T with u and v constant
-            for j in range(len(others)):
-                charge = errors[j] * errors[j] if square else errors[j]
-                rise = kind(2) * errors[j] if square else kind(1)
-                steep = steepness * exp(-settings[2] * errors[j])
-                slope[j] *= rise + steep * (charge - alpha[i] - beta[j])
-                errors[j] = charge
-        elif square:
-            for j in range(len(others)):
-                slope[j] *= kind(2) * errors[j]
-                errors[j] *= errors[j]
-        paid, mass, total, a = kind(0), kind(0), kind(0), u[i]
-        for j in range(len(others)):
-            weight = a * row[j] * v[j]
-            mass += weight
-            sums[j] += weight
-            paid += weight * errors[j]
-            slope[j] *= weight
-            total += slope[j]
-            across[j] += slope[j]
-        for j in range(len(others)):
-            target[j] = target[j] + slope[j] if adds else slope[j]
-        down[i] = down[i] + total if adds else total
-        row_error += abs(mass - p[i])
-        loss += paid
-    for j in range(len(others)):
-        column_error += abs(sums[j] - q[j])
+    pairs, squared, alpha, beta, density, u, v = lent((pairs, squared, alpha, beta, density, u, v))
+    p, q, rows, down, across, out = lent((p, q, rows, down, across, out))
+    loss, row_error = slopes_of_rows(0, len(u), pairs, squared, form, settings, square, steepness, alpha, beta, adds, density,
+                                     u, v, p, rows, down, across, out)  # fmt: skip
+    column_error = 0.0
+    for j in range(len(q)):
+        column_error += abs(rows[2, j] - q[j])
     return loss, max(row_error, column_error)
 
 
@@ -225,6 +250,7 @@ def slopes(
 @no_type_check
 def scaled(rows, sums, factor, out):
     """Each of the ``rows`` (n, d), times ``factor`` and its entry of ``sums`` (n,), in ``out`` (n, d)."""
+    rows, out = lent((rows, out))
     for i in range(rows.shape[0]):
         row, target, by = rows[i], out[i], rows.dtype.type(factor) * sums[i]
         for k in range(rows.shape[1]):

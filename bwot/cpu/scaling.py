@@ -14,7 +14,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from bwot.cpu.exponential import called, compiled, exp, inlined
+from bwot.cpu.exponential import called, compiled, exp, inlined, lent
 
 FINE, NOT_FINITE, TOO_LARGE, OTHERWISE = 0, 1, 2, 3
 """What became of a problem: a cost that is not finite, a ``lam (max C - min C)`` beyond the largest number, left to the general solver."""
@@ -162,6 +162,7 @@ def scalings(density, iterations, limits, p, q, rows, columns):
         rows: (n,) filled.
         columns: (2, m) filled in its first row.
     """
+    density, p, q, rows, columns = lent((density, p, q, rows, columns))
     sums = columns[1]
     for j in range(len(q)):
         sums[j] = q[j]
@@ -172,9 +173,9 @@ def scalings(density, iterations, limits, p, q, rows, columns):
 
 @inlined
 @no_type_check
-def into_plan(density, rows, columns, p, q, sums):
-    """The plan in place of its density, and its marginal error."""
-    zero, row_error, column_error = density.dtype.type(0), 0.0, 0.0
+def weigh(density, rows, columns, p, sums):
+    """The plan in place of its density, the sums of its columns, and how far those of the rows are off, summed."""
+    zero, error = density.dtype.type(0), 0.0
     for j in range(len(sums)):
         sums[j] = 0
     for i in range(density.shape[0]):
@@ -184,7 +185,15 @@ def into_plan(density, rows, columns, p, q, sums):
             row[j] = value
             total += value
             sums[j] += value
-        row_error += abs(total - p[i])
+        error += abs(total - p[i])
+    return error
+
+
+@inlined
+@no_type_check
+def into_plan(density, rows, columns, p, q, sums):
+    """The plan in place of its density, and its marginal error."""
+    row_error, column_error = weigh(density, rows, columns, p, sums), 0.0
     for j in range(len(sums)):
         column_error += abs(sums[j] - q[j])
     return max(row_error, column_error)
@@ -240,6 +249,8 @@ def solve(
         found: (k, 4) filled: smallest and largest cost, a status, and the marginal error. Status ``OTHERWISE`` asks for
             :func:`bwot.cpu.general.solve`, ``NOT_FINITE`` and ``TOO_LARGE`` for an error.
     """
+    costs, densities, rows, memory, found = lent((costs, densities, rows, memory, found))
+    given, uniform = lent((given, uniform))
     for k in range(costs.shape[0]):
         if counted:
             count(costs[k], uniform[0], uniform[1])

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from bwot.cpu import scaling
+from bwot.cpu.team import pool, size_of
 
 LIMITS = {
     np.dtype(np.float32): np.array([40, 1e12, np.finfo(np.float32).eps], np.float32),
@@ -42,18 +43,33 @@ def solve(
     each, out = costs.reshape(-1, n, m), plans.reshape(-1, n, m)
     counted = masked and (row is None or column is None)
     limits, found = LIMITS[kind], np.empty((len(each), 4))
-    scaling.solve(each, kind.type(lam), iterations if tol is None else 0, masked, counted, given, uniform, limits,
-                  out, np.empty((2, n), kind), np.empty((3, m), kind), found)  # fmt: skip
+    fixed, size = iterations if tol is None else 0, size_of(n, m)
+    if size == 1:
+        scaling.solve(each, kind.type(lam), fixed, masked, counted, given, uniform, limits,
+                      out, np.empty((2, n), kind), np.empty((3, m), kind), found)  # fmt: skip
+    else:
+        from bwot.cpu import shared  # compiled where it is needed
+
+        for k, one in enumerate(each):
+            p, q = _marginals(k, one, counted, given, uniform)
+            found[k] = shared.solve(
+                one, kind.type(lam), fixed, masked, p, q, limits, out[k], pool(), size
+            )
     taken, status = np.full(len(each), iterations), found[:, 2]
     for k in (status == scaling.OTHERWISE).nonzero()[0]:
-        if counted:
-            scaling.count(each[k], *uniform)
-        p, q = (one[k] if len(one) else shared for one, shared in zip(given, uniform, strict=True))
+        p, q = _marginals(k, each[k], counted, given, uniform)
         taken[k], found[k, 3] = _in_general(each[k], lam, *found[k, :2], iterations, tol, p, q, out[k])  # fmt: skip
         # beyond what the potentials' type resolves: rather an error than a plan of NaN
         status[k] = scaling.TOO_LARGE if np.isnan(found[k, 3]) else scaling.FINE
     of_batch = [torch.from_numpy(found.reshape(costs.shape[:-2])) for found in (taken, found[:, 3].astype(kind))]  # fmt: skip
     return torch.from_numpy(plans), *of_batch, int(status.max())
+
+
+def _marginals(k, cost, counted, given, uniform):
+    """Of problem ``k``, the uniform ones counted anew where it has excluded pairs."""
+    if counted:
+        scaling.count(cost, *uniform)
+    return (one[k] if len(one) else same for one, same in zip(given, uniform, strict=True))
 
 
 def _in_general(cost, lam, low, high, iterations, tol, p, q, plan):

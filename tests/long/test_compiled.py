@@ -13,17 +13,19 @@ from bwot import BatchwiseOTLoss, sinkhorn
 
 warnings.simplefilter("ignore")
 generator = torch.Generator().manual_seed(0)
-labels = [torch.randint(10, (64,), generator=generator) for _ in range(2)]
-points = [torch.randn(64, 32, generator=generator).mul_(0.2) for _ in range(2)]
 kinds = {}, {"balanced": True}, {"plan_gradient": "exact"}, {"tol": 1e-6, "iterations": 1000}, {"lam": 500.0}
-for settings, dtype in itertools.product(kinds, (torch.float32, torch.float64)):
-    x, y = (each.to(dtype).requires_grad_() for each in points)
-    value = BatchwiseOTLoss(**settings)(x, labels[0], ref_emb=y, ref_labels=labels[1])
-    found = value, *torch.autograd.grad(value, (x, y))
-    print(settings, dtype, hashlib.sha256(b"".join(each.detach().numpy().tobytes() for each in found)).hexdigest())
-cost = torch.rand(64, 64, generator=generator)
-mask = labels[0][:, None] == labels[1]
-print(hashlib.sha256(sinkhorn(cost, mask=mask).plan.numpy().tobytes()).hexdigest())
+torch.set_num_threads(2)
+for n in (64, 300):  # the larger one in two threads
+    labels = [torch.randint(10, (n,), generator=generator) for _ in range(2)]
+    points = [torch.randn(n, 32, generator=generator).mul_(0.2) for _ in range(2)]
+    for settings, dtype in itertools.product(kinds, (torch.float32, torch.float64)):
+        x, y = (each.to(dtype).requires_grad_() for each in points)
+        value = BatchwiseOTLoss(**settings)(x, labels[0], ref_emb=y, ref_labels=labels[1])
+        found = value, *torch.autograd.grad(value, (x, y))
+        print(n, settings, dtype, hashlib.sha256(b"".join(each.detach().numpy().tobytes() for each in found)).hexdigest())
+    cost = torch.rand(n, n, generator=generator)
+    mask = labels[0][:, None] == labels[1]
+    print(n, hashlib.sha256(sinkhorn(cost, mask=mask).plan.numpy().tobytes()).hexdigest())
 """
 
 
@@ -34,4 +36,4 @@ def test_the_first_process_and_the_next_have_the_same_digits(tmp_path):
         subprocess.run([sys.executable, "-c", SCRIPT], env=environment, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     )  # fmt: skip
-    assert cold == warm and len(cold.splitlines()) == 11
+    assert cold == warm and len(cold.splitlines()) == 22
