@@ -122,6 +122,18 @@ def _times(matrix, vector):
     return (matrix @ vector[..., None])[..., 0]
 
 
+@torch.library.custom_op("bwot::adjoint", mutates_args=())
+def _adjoint(plan: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """As one operation: how many steps it takes depends on the values, which a compiled graph does not know."""
+    fit = solve_adjoint(plan, gradient)
+    return fit.alpha, fit.beta
+
+
+@_adjoint.register_fake
+def _(plan, gradient):
+    return plan.new_empty(plan.shape[:-1]), plan.new_empty((*plan.shape[:-2], plan.shape[-1]))
+
+
 class ExactPlan(torch.autograd.Function):
     """``ExactPlan.apply(cost, plan, lam)`` has the value of ``plan`` and its derivative in ``cost``.
 
@@ -144,6 +156,6 @@ class ExactPlan(torch.autograd.Function):
     def backward(ctx, grad_plan):
         (plan,) = ctx.saved_tensors
         with torch.autocast(plan.device.type, enabled=False):
-            fit = solve_adjoint(plan, grad_plan)
-        rest = grad_plan - fit.alpha[..., :, None]
-        return rest.sub_(fit.beta[..., None, :]).mul_(plan).mul_(-ctx.lam), None, None
+            alpha, beta = _adjoint(plan, grad_plan)
+        rest = grad_plan - alpha[..., :, None]
+        return rest.sub_(beta[..., None, :]).mul_(plan).mul_(-ctx.lam), None, None

@@ -52,7 +52,7 @@ class BatchwiseOTLoss(PairLoss):
         plan_gradient: ``constant``: the plan is held fixed in the backward pass. ``kernel``: u and v are, the kernel
             is differentiated, as in the authors' TensorFlow codes. ``exact``: the plan is differentiated, for study;
             true where the iterations have converged (:data:`bwot.implicit.CONVERGED`), and warns once where not.
-            It has no second derivative, and iterates until it has converged, which torch.compile cannot put into one graph.
+            It has no second derivative.
         balanced: two plans, one over the positive pairs and one over the negative pairs, each carrying half of the
             mass, so that the positives' share does not depend on how many the batch has (not in the paper). Rows and
             columns without such a pair get no mass. Where the classes of the two batches differ in number, no plan over

@@ -1,5 +1,8 @@
 """torch's own compiler and transforms: a training step is one graph, and what cannot be had is refused."""
 
+import subprocess
+import sys
+
 import jaxtyping
 import pytest
 import torch
@@ -39,6 +42,33 @@ def test_a_training_step_compiles_to_one_graph_with_the_same_gradient(balanced, 
     (value, gradient), (value_of_graph, gradient_of_graph) = results
     assert value_of_graph == pytest.approx(value, rel=1e-12)
     torch.testing.assert_close(gradient_of_graph, gradient, rtol=1e-10, atol=1e-13)
+
+
+EXACT = """
+import torch
+from torch import nn
+from bwot import BatchwiseOTLoss
+
+torch.manual_seed(0)
+network, labels = nn.Linear(6, 4).double(), torch.randint(3, (2, 9))
+loss, batches = BatchwiseOTLoss(lam=10.0, iterations=2000, plan_gradient="exact"), torch.randn(18, 6).double()
+
+def forward():
+    first, second = network(batches).chunk(2)
+    return loss(first, labels[0], ref_emb=second, ref_labels=labels[1])
+
+gradients = []
+for each in (forward, torch.compile(forward, fullgraph=True, backend="aot_eager")):
+    network.zero_grad()
+    each().backward()
+    gradients.append(network.weight.grad.clone())
+torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
+"""
+
+
+def test_the_exact_gradient_compiles_to_one_graph():
+    """In a process without the type checker, which torch cannot follow into a function with a derivative of its own."""
+    subprocess.run([sys.executable, "-c", EXACT], check=True, timeout=200)
 
 
 def test_a_bad_cost_is_refused_from_inside_a_graph():
