@@ -112,7 +112,13 @@ def _settings(options):
 
     from bwot.experiments import EXPERIMENTS, grid
 
+    if options.threads < 1:
+        raise ValueError(f"threads must be at least 1, not {options.threads}.")
     torch.set_num_threads(options.threads)
+    try:
+        torch.device(options.device)
+    except RuntimeError:
+        raise ValueError(f"device must be one that torch knows, such as cpu, cuda or cuda:1, not {options.device!r}.") from None  # fmt: skip
     kind = EXPERIMENTS[options.experiment]
     names = {field.name for field in fields(kind)} - {"preset", "loss", "seed"}
     given = {name: getattr(options, name) for name in names}

@@ -9,8 +9,17 @@ PROJECT = _CHECKOUT if (_CHECKOUT / "_config.yml").exists() else Path.cwd()
 
 
 def data_root(given: str | Path | None = None) -> Path:
-    """The folder with one subfolder a data set: ``given``, else ``$BWOT_DATA``, else ``data/`` of the project."""
-    return Path(given or os.environ.get("BWOT_DATA") or PROJECT / "data").expanduser()
+    """The folder with one subfolder a data set: ``given``, else ``$BWOT_DATA``, else ``data/`` of the project.
+
+    Raises:
+        NotADirectoryError: where something else has that name.
+    """
+    root = Path(given or os.environ.get("BWOT_DATA") or PROJECT / "data").expanduser()
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError(
+            f"{root} is no folder, expected the one that has a subfolder for each data set: name it with --data or in BWOT_DATA."
+        )
+    return root
 
 
 def cache_root() -> Path:

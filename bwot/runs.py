@@ -25,7 +25,7 @@ from bwot.records import Record, find_records, read_record, write_record
 
 REPLAY_STEPS, EXPLODED = 20, 1e6
 _MODULES = (
-    "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.scaling", "cpu.general", "cpu.solver", "cpu.pairs", "cpu.adjoint", "cpu.loss",
+    "batches", "ranks", "cpu.exponential", "cpu.anderson", "cpu.team", "cpu.scaling", "cpu.general", "cpu.solver", "cpu.pairs", "cpu.shared", "cpu.adjoint", "cpu.loss",
     "cpu.ranking", "gpu.tiles", "gpu.kernels", "gpu.solver", "gpu.replay", "gpu.ranking", "sinkhorn_torch", "sinkhorn", "implicit", "pairs", "losses", "controls", "baselines", "published", "backbones", "heads", "metrics",
     "accuracy", "dice", "meshes.rows", "meshes.text", "meshes.ply", "meshes.stl", "meshes.reading", "families.parts", "families.chance",
     "families.furniture", "families.household", "families.outdoors", "solids", "standins", "data.images", "data.sampling", "data.shapes",

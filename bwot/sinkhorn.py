@@ -4,7 +4,7 @@ Notation: ``C`` cost, ``lam`` inverse of the entropic regularisation, ``K = exp(
 marginals of rows and columns, ``T = diag(u) K diag(v)`` plan. One iteration updates ``v = q / K^T u`` and then
 ``u = p / K v``, so the rows of the plan are exact and the columns approximate; ``u`` starts at a constant every call.
 
-Three paths to the same plan, right at every ``lam``: compiled for the CPU (:mod:`bwot.cpu`), in Triton for a GPU
+Three paths to the same plan, right at every ``lam``: compiled for the CPU (:mod:`bwot.cpu`; large problems in as many threads as torch uses), in Triton for a GPU
 (:mod:`bwot.gpu`), and in plain torch (:mod:`bwot.sinkhorn_torch`), the reference, which runs where the others are absent. Each
 works with ``K`` itself while its numbers are in range and with logarithms beyond. ``torch.compile`` sees one operation.
 

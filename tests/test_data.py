@@ -17,6 +17,7 @@ import torch
 from bwot.data import catalogue, mnist
 from bwot.data.images import DataError
 from bwot.data.sampling import batch_pairs, stratified_subset
+from bwot.experiments import Images
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = (file.name for file in mnist.FILES)
 COUNTS = {TRAIN_IMAGES: 24, TRAIN_LABELS: 24, TEST_IMAGES: 20, TEST_LABELS: 20}
@@ -471,3 +472,36 @@ def test_a_rounded_share_goes_to_the_lower_class_among_equals():
 def test_an_impossible_subset_is_refused(size):
     with pytest.raises(ValueError, match=f"between 1 and the 10 labels there are, not {size}"):
         stratified_subset(torch.arange(10), size, seed=0)
+
+
+def test_a_faulty_file_of_a_variant_is_told_what_to_do_too(tmp_path, published):
+    put_variant(tmp_path)
+    put(tmp_path, TEST_LABELS, BROKEN["label 10"][0])
+    with pytest.raises(DataError, match="or make it anew where it belongs to a variant"):
+        mnist.load(tmp_path, variant="mine")
+
+
+@pytest.mark.parametrize(
+    "name, labels, message",
+    [
+        (TRAIN_LABELS, [7] * 24, "training images of one class only, '7'"),
+        (TRAIN_LABELS, [0, 1, *range(10), *range(10), 0, 1], "2 validation images and no two"),
+        (TEST_LABELS, [3], "1 test image and no two of the same class"),
+    ],
+)
+def test_data_without_a_pair_to_learn_from_or_to_find_are_refused_before_a_run(
+    tmp_path, published, name, labels, message
+):
+    put_variant(tmp_path)
+    put(tmp_path, TRAIN_LABELS, struct.pack(">2I", 0x801, 24) + bytes(2 * [0] + 2 * [*range(10)] + [0, 1]))  # fmt: skip
+    put(tmp_path, name, struct.pack(">2I", 0x801, len(labels)) + bytes(labels))
+    if name == TEST_LABELS:
+        put(tmp_path, TEST_IMAGES, idx(TEST_IMAGES, 1))
+    with pytest.raises(DataError, match=message):
+        Images(preset="short", variant="mine").load_data(tmp_path)
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "data").write_text("")
+    with pytest.raises(NotADirectoryError, match="data is no folder, expected the one"):
+        Images(preset="short").load_data(tmp_path / "data")

@@ -80,8 +80,8 @@ def test_wrong_usage_exits_with_2_and_names_what_is_wrong(capsys, arguments, nam
         ("--margin -2", "margin must be positive and finite, not -2.0"),
         ("--lam nan", "lam must be a finite number, not nan"),
         ("--head wide", "head must be one of paper, code, not 'wide'"),
-        ("--threads 0", "positive"),
-        ("--device nowhere", "nowhere"),
+        ("--threads 0", "threads must be at least 1, not 0"),
+        ("--device nowhere", "such as cpu, cuda or cuda:1, not 'nowhere'"),
     ],
 )
 def test_a_setting_out_of_range_exits_with_1_and_says_so(capsys, folders, arguments, message):

@@ -114,6 +114,7 @@ def test_other_figures_are_judged_and_a_missed_one_comes_first(made_up):
     assert lines == [
         "| `exact` over `constant`, n = 128 | 2.25 | ≤ 2 | **missed** |",
         "| iterations to 1e-6, the loss's own cost, λ = 50, n = 256, float32 | inf | ≤ 120 | **missed** |",
+        "| largest error of an entry of a plan times n, λ = 10, float32, 3 cases | 1e-06 | ≤ 1e-06 | reached |",
         "| error of the gradient of `exact` in float32, n = 128 | 2e-06 | ≤ 0.0001 | reached |",
         "| iterations to 1e-6, squared distances, λ = 50, n = 256, float32 | 60 | ≤ 120 | reached |",
         "| first call in seconds, cold cache | 2.5 | ≤ 3 | reached |",

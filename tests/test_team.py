@@ -150,6 +150,30 @@ def test_one_thread_where_torch_computes_with_something_else(threads, monkeypatc
     assert team.size_of(4096, 4096) == 1
 
 
+FORKED = """
+import os, torch
+from bwot import sinkhorn
+from bwot.cpu import team
+torch.set_num_threads(2)
+cost = torch.rand(300, 300)
+sinkhorn(cost)
+assert team.size_of(300, 300) == 2
+if os.fork() == 0:
+    torch.set_num_threads(1)
+    print(team.size_of(300, 300), sinkhorn(cost).plan.sum().item(), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_fork_goes_on_with_one_thread():
+    """As workers of a DataLoader do: with more, torch's own operations wait for threads that a fork does not have."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120)  # fmt: skip
+    size, total = map(float, done.stdout.split())
+    assert size == 1 and total == pytest.approx(1, abs=1e-5)
+
+
 LIMITED = """
 import numpy as np, torch
 from bwot.cpu import shared, solver, team

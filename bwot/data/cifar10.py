@@ -46,6 +46,7 @@ RECORD = 1 + 3 * 32 * 32  # bytes
 RECORDS = 10_000  # in a published file
 MOST_RECORDS = 100_000  # in a file of a variant: a bound on memory, 2 GB for all six
 RECOVERY = "Move it away and run `bwot data download cifar10`."
+REMEDY = f"{RECOVERY[:-1]}, or make it anew where it belongs to a variant."
 FINGERPRINT = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 """SHA-256 of the published archive; the published images bear it wherever they were read from."""
 ARCHIVE = PublishedFile("cifar-10-binary.tar.gz", FINGERPRINT)
@@ -242,12 +243,12 @@ def _most(variant):
 
 def _from_file(path, most):
     content = bytearray()
-    with opened(path, RECOVERY) as raw:
+    with opened(path, REMEDY) as raw:
         extend(content, raw, most * RECORD)
     if not 0 < len(content) <= most * RECORD or len(content) % RECORD:
         found = "more" if len(content) > most * RECORD else f"{len(content):,}"
         raise DataError(
-            f"{path} holds {found} bytes, expected 1 to {most:,} records of {RECORD:,} bytes.\n{RECOVERY}"
+            f"{path} holds {found} bytes, expected 1 to {most:,} records of {RECORD:,} bytes.\n{REMEDY}"
         )
     return content
 
@@ -258,7 +259,7 @@ def _split(path, content):
     labels = records[:, 0].long()
     if labels.max() >= len(CLASSES):
         raise DataError(
-            f"{path} has the label {labels.max()}, expected 0 to {len(CLASSES) - 1}.\n{RECOVERY}"
+            f"{path} has the label {labels.max()}, expected 0 to {len(CLASSES) - 1}.\n{REMEDY}"
         )
     return Split(records[:, 1:].view(-1, 3, 32, 32), labels)
 

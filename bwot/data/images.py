@@ -43,6 +43,27 @@ class ImageSet:
     test: Split
 
 
+def check_retrieval(data: ImageSet) -> ImageSet:
+    """``data``, with which a retrieval can be trained and scored.
+
+    Raises:
+        DataError: where all training images are of one class, or no two images of the others are of the same.
+    """
+    where = f"{data.name} ({data.variant})"
+    if len(data.train.labels.unique()) < 2:
+        only = data.classes[int(data.train.labels[0])]
+        raise DataError(
+            f"{where} has training images of one class only, {only!r}, expected two or more: there are no pairs to tell apart."
+        )
+    for split, labels in (("validation", data.validation.labels), ("test", data.test.labels)):
+        if len(labels.unique()) == len(labels):
+            raise DataError(
+                f"{where} has {len(labels)} {split} image{'s' * (len(labels) != 1)} and no two of the same class, expected some: "
+                "an image has to have another one to be found."
+            )
+    return data
+
+
 @dataclass(frozen=True)
 class FileReport:
     """What one file of a data set is: ``official``, ``variant`` (valid, other bytes), ``missing`` or ``damaged``."""

@@ -38,6 +38,7 @@ MIRRORS = (
 CLASSES = tuple("0123456789")
 MOST_ITEMS = 1_000_000  # in a file of a variant: a bound on memory (EMNIST, the largest relative, has 814,255)
 RECOVERY = "Move it away and run `bwot data download mnist`."
+REMEDY = f"{RECOVERY[:-1]}, or make it anew where it belongs to a variant."
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def _read(path, file, most):
 
     Whether it is compressed is seen from its first bytes, for what unpacks on the way keeps the name.
     """
-    with opened(path, RECOVERY) as raw:
+    with opened(path, REMEDY) as raw:
         compressed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         return _read_idx(path, gzip.open(raw) if compressed else raw, file, most)
@@ -219,25 +220,25 @@ def _read_idx(path, stream, file, most):
     if len(content) != expected:
         found = "more" if len(content) > expected else f"{len(content):,}"
         raise DataError(
-            f"{path} declares {expected:,} bytes in its header and holds {found}.\n{RECOVERY}"
+            f"{path} declares {expected:,} bytes in its header and holds {found}.\n{REMEDY}"
         )
     return content
 
 
 def _dimensions(path, header, file, most):
     if len(header) < file.header_size:
-        raise DataError(f"{path} holds {len(header)} bytes, less than an idx header.\n{RECOVERY}")
+        raise DataError(f"{path} holds {len(header)} bytes, less than an idx header.\n{REMEDY}")
     magic, *dimensions = struct.unpack(f">{1 + len(file.dimensions)}I", header)
     if magic != file.magic:
         raise DataError(
             f"{path} starts with {magic:#010x}, expected {file.magic:#010x}"
-            f" (0x00000801 is an idx file of labels, 0x00000803 one of images).\n{RECOVERY}"
+            f" (0x00000801 is an idx file of labels, 0x00000803 one of images).\n{REMEDY}"
         )
     if tuple(dimensions[1:]) != file.dimensions[1:] or not 1 <= dimensions[0] <= most:
         expected = " × ".join([f"(1 to {most:,})", *map(str, file.dimensions[1:])])
         found = " × ".join(f"{size:,}" for size in dimensions)
         raise DataError(
-            f"{path} declares {found} values in its header, expected {expected}.\n{RECOVERY}"
+            f"{path} declares {found} values in its header, expected {expected}.\n{REMEDY}"
         )
     return dimensions
 
@@ -249,7 +250,7 @@ def _values(path, content, file):
         return torch.from_numpy(values).view(-1, 1, *file.dimensions[1:])
     if values.max() >= len(CLASSES):
         raise DataError(
-            f"{path} has the label {values.max()}, expected 0 to {len(CLASSES) - 1}.\n{RECOVERY}"
+            f"{path} has the label {values.max()}, expected 0 to {len(CLASSES) - 1}.\n{REMEDY}"
         )
     return torch.from_numpy(values).long()
 
@@ -259,6 +260,6 @@ def _misfits(found, counts):
     for images, labels in ((0, 1), (2, 3)):
         if counts[images] != counts[labels]:
             reason = f"{found[labels]} has {counts[labels]:,} labels, expected {counts[images]:,} as {found[images]}"
-            yield labels, f"{reason} has images.\n{RECOVERY}"
+            yield labels, f"{reason} has images.\n{REMEDY}"
     if counts[0] < 12:
         yield 0, f"{found[0]} has {counts[0]} images, expected 12 or more: a twelfth is validation."

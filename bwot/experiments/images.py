@@ -10,6 +10,7 @@ from bwot import standins
 from bwot.authors import AuthorsImageLoss
 from bwot.backbones import LeNet5, glorot_
 from bwot.data import cifar10, mnist
+from bwot.data.images import check_retrieval
 from bwot.data.sampling import batch_pairs
 from bwot.experiments.settings import Experiment
 from bwot.heads import LENET_HEADS, MetricHead
@@ -66,7 +67,7 @@ class Images(Experiment):
         """Images; see :meth:`Experiment.load_data`."""
         if self.preset == "quick":
             return _STANDINS[self.dataset]()
-        return _LOADERS[self.dataset].load(data_root(data_dir), self.variant)
+        return check_retrieval(_LOADERS[self.dataset].load(data_root(data_dir), self.variant))
 
     def fingerprint(self) -> str:
         """Of the published files of the data set."""
