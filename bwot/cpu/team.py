@@ -22,10 +22,10 @@ from bwot.cpu.exponential import called, inlined, lent_value
 
 PAIRS_A_THREAD = 2**15
 """Least share of a thread: with less, meeting the others takes as long as they save."""
-MOST = 16  # more would spend as long on each other's sums as on their own
-SPINS = (
-    2000  # looks at the others, a few microseconds, before the core is offered to whoever wants it
-)
+MOST = 16
+"""More would spend as long on each other's sums as on their own."""
+SPINS = 2000
+"""Looks at the others, a few microseconds, before the core is offered to whoever wants it."""
 
 
 @functools.cache
