@@ -1,6 +1,7 @@
 """The command line: ``run``, ``tune``, ``evaluate``, ``page``, ``report``, ``pdf``; more in :mod:`bwot.data_commands`, :mod:`bwot.search_commands`."""
 
 import argparse
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -112,13 +113,13 @@ def _settings(options):
 
     from bwot.experiments import EXPERIMENTS, grid
 
-    if options.threads < 1:
-        raise ValueError(f"threads must be at least 1, not {options.threads}.")
+    if not 1 <= options.threads <= 1024:
+        raise ValueError(f"threads must be from 1 to 1024, not {options.threads}.")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?|mps", options.device):
+        raise ValueError(
+            f"device must be cpu, cuda, cuda:1 or the like, or mps, not {options.device!r}."
+        )
     torch.set_num_threads(options.threads)
-    try:
-        torch.device(options.device)
-    except RuntimeError:
-        raise ValueError(f"device must be one that torch knows, such as cpu, cuda or cuda:1, not {options.device!r}.") from None  # fmt: skip
     kind = EXPERIMENTS[options.experiment]
     names = {field.name for field in fields(kind)} - {"preset", "loss", "seed"}
     given = {name: getattr(options, name) for name in names}

@@ -15,9 +15,10 @@ def data_root(given: str | Path | None = None) -> Path:
         NotADirectoryError: where something else has that name.
     """
     root = Path(given or os.environ.get("BWOT_DATA") or PROJECT / "data").expanduser()
-    if root.exists() and not root.is_dir():
+    first = next(path for path in (root, *root.parents, Path()) if os.path.lexists(path))
+    if not first.is_dir():  # a file, or a link that leads nowhere
         raise NotADirectoryError(
-            f"{root} is no folder, expected the one that has a subfolder for each data set: name it with --data or in BWOT_DATA."
+            f"{first} is no folder, so {root} cannot be the one that has a subfolder for each data set: name it with --data or in BWOT_DATA."
         )
     return root
 

@@ -215,7 +215,7 @@ def check_settings(lam: float, iterations: int, tol: float | None = None, **othe
     """Refuse settings that are not positive and finite, by name; ``iterations`` must be an integer, ``tol`` may be None."""
     named = {"lam": lam, "iterations": iterations, **others} | ({} if tol is None else {"tol": tol})
     for name, value in named.items():
-        if not (value > 0 and math.isfinite(value)):
+        if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, not {value}.")
     if not isinstance(iterations, Integral):
         raise ValueError(f"iterations must be an integer, not {iterations}.")

@@ -71,6 +71,14 @@ def test_the_exact_gradient_compiles_to_one_graph():
     subprocess.run([sys.executable, "-c", EXACT], check=True, timeout=200)
 
 
+def test_shapes_and_lam_may_change_in_a_graph():
+    """torch makes both symbols once they have changed."""
+    compiled = torch.compile(lambda cost, lam: sinkhorn(cost, lam).plan, fullgraph=True, dynamic=True, backend="aot_eager")  # fmt: skip
+    for size, lam in ((4, 10.0), (7, 5.0), (9, 7.0)):
+        cost = torch.rand(size, size + 1)
+        torch.testing.assert_close(compiled(cost, lam), sinkhorn(cost, lam).plan)
+
+
 def test_a_bad_cost_is_refused_from_inside_a_graph():
     compiled = torch.compile(lambda cost: sinkhorn(cost).plan, fullgraph=True, backend="aot_eager")
     assert compiled(torch.rand(4, 5)).sum().item() == pytest.approx(1)

@@ -484,7 +484,7 @@ def test_a_faulty_file_of_a_variant_is_told_what_to_do_too(tmp_path, published):
 @pytest.mark.parametrize(
     "name, labels, message",
     [
-        (TRAIN_LABELS, [7] * 24, "training images of one class only, '7'"),
+        (TRAIN_LABELS, [7] * 24, "training images of the classes \\['7'\\], expected two"),
         (TRAIN_LABELS, [0, 1, *range(10), *range(10), 0, 1], "2 validation images and no two"),
         (TEST_LABELS, [3], "1 test image and no two of the same class"),
     ],
@@ -495,13 +495,16 @@ def test_data_without_a_pair_to_learn_from_or_to_find_are_refused_before_a_run(
     put_variant(tmp_path)
     put(tmp_path, TRAIN_LABELS, struct.pack(">2I", 0x801, 24) + bytes(2 * [0] + 2 * [*range(10)] + [0, 1]))  # fmt: skip
     put(tmp_path, name, struct.pack(">2I", 0x801, len(labels)) + bytes(labels))
-    if name == TEST_LABELS:
-        put(tmp_path, TEST_IMAGES, idx(TEST_IMAGES, 1))
+    images = TEST_IMAGES if name == TEST_LABELS else TRAIN_IMAGES
+    put(tmp_path, images, idx(images, len(labels)))
     with pytest.raises(DataError, match=message):
         Images(preset="short", variant="mine").load_data(tmp_path)
 
 
-def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_file_in_place_of_the_folder_is_named(tmp_path, below):
     (tmp_path / "data").write_text("")
-    with pytest.raises(NotADirectoryError, match="data is no folder, expected the one"):
-        Images(preset="short").load_data(tmp_path / "data")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for name in ("data", "nowhere"):
+        with pytest.raises(NotADirectoryError, match=f"{name} is no folder, so"):
+            Images(preset="short").load_data(tmp_path / name / below)

@@ -80,8 +80,10 @@ def test_wrong_usage_exits_with_2_and_names_what_is_wrong(capsys, arguments, nam
         ("--margin -2", "margin must be positive and finite, not -2.0"),
         ("--lam nan", "lam must be a finite number, not nan"),
         ("--head wide", "head must be one of paper, code, not 'wide'"),
-        ("--threads 0", "threads must be at least 1, not 0"),
-        ("--device nowhere", "such as cpu, cuda or cuda:1, not 'nowhere'"),
+        ("--threads 0", "threads must be from 1 to 1024, not 0"),
+        ("--threads 99999999999", "threads must be from 1 to 1024"),
+        ("--device nowhere", "device must be cpu, cuda, cuda:1 or the like, or mps, not 'nowhere'"),
+        ("--device cpu:3", "not 'cpu:3'"),
     ],
 )
 def test_a_setting_out_of_range_exits_with_1_and_says_so(capsys, folders, arguments, message):
@@ -122,10 +124,10 @@ def test_every_setting_is_an_option_of_its_type(kind):
 
 def test_options_become_settings(asked, capsys):
     line = "--preset short --loss allpairs --seed 2 --lam 5 --margin 3 --head code --iterations 7"
-    assert main(["run", "images", *line.split(), "--data", "here", "--device", "meta"]) == 0
+    assert main(["run", "images", *line.split(), "--data", "here", "--device", "mps"]) == 0
     expected = Images(preset="short", loss="allpairs", seed=2, lam=5.0, margin=3.0, head="code",
                       iterations=7, epochs=10)  # fmt: skip
-    assert asked == [(expected, "here", "meta")]
+    assert asked == [(expected, "here", "mps")]
     assert "mnist allpairs seed 2: 10 epochs" in capsys.readouterr().out
 
 

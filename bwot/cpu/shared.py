@@ -236,4 +236,6 @@ def slopes(pairs, squared, form, settings, square, steepness, alpha, beta, adds,
 @no_type_check
 def _all_came(threads, size):
     if threads != size:
-        raise RuntimeError("OpenMP started other than as many threads as it was asked for")
+        raise RuntimeError(
+            "OpenMP started other than as many threads as it was asked for; torch.set_num_threads(1) does without"
+        )

@@ -28,6 +28,11 @@ SPINS = 2000
 """Looks at the others, a few microseconds, before the core is offered to whoever wants it."""
 
 
+_in_child = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _in_child.append(True))
+
+
 @functools.cache
 def _openmp():
     """The library that torch computes with, and the addresses of what starts threads, of a thread's number and of their count."""
@@ -47,8 +52,14 @@ def size_of(n: int, m: int) -> int:
     if most < 2 or not hasattr(os, "sched_yield") or (found := _openmp()) is None:
         return 1
     library, _ = found
-    if library.omp_in_parallel() or library.omp_get_dynamic():
-        return 1  # fewer than were asked for may come
+    # a fork has the memory of the pool and not its threads; in the other cases fewer than were asked for may come
+    if (
+        _in_child
+        or library.omp_in_parallel()
+        or library.omp_get_dynamic()
+        or library.omp_get_max_active_levels() < 1
+    ):
+        return 1
     return max(1, min(most, torch.get_num_threads(), library.omp_get_thread_limit()))
 
 

@@ -268,7 +268,7 @@ def _too_few(paths, counts):
     """What is wrong where the training records are too few to split; None where they are enough."""
     if sum(counts[:-1]) >= 10:
         return None
-    return f"{paths[0].parent} has {sum(counts[:-1])} training images, expected 10 or more: a tenth is validation."
+    return f"{paths[0].parent} has {sum(counts[:-1])} training images, expected 10 or more: a tenth is validation. Give them more."
 
 
 def _fingerprint(contents):

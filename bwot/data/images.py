@@ -47,18 +47,23 @@ def check_retrieval(data: ImageSet) -> ImageSet:
     """``data``, with which a retrieval can be trained and scored.
 
     Raises:
-        DataError: where all training images are of one class, or no two images of the others are of the same.
+        DataError: where all training images are of one class, or no two images of a split are of the same.
     """
     where = f"{data.name} ({data.variant})"
-    if len(data.train.labels.unique()) < 2:
-        only = data.classes[int(data.train.labels[0])]
+    found = [data.classes[int(label)] for label in data.train.labels.unique()]
+    if len(found) < 2:
         raise DataError(
-            f"{where} has training images of one class only, {only!r}, expected two or more: there are no pairs to tell apart."
+            f"{where} has training images of the classes {found}, expected two classes or more: there are no pairs to tell apart."
         )
-    for split, labels in (("validation", data.validation.labels), ("test", data.test.labels)):
-        if len(labels.unique()) == len(labels):
+    for name, split in (
+        ("training", data.train),
+        ("validation", data.validation),
+        ("test", data.test),
+    ):
+        count = len(split.labels)
+        if len(split.labels.unique()) == count:
             raise DataError(
-                f"{where} has {len(labels)} {split} image{'s' * (len(labels) != 1)} and no two of the same class, expected some: "
+                f"{where} has {count} {name} image{'s' * (count != 1)} and no two of the same class, expected some: "
                 "an image has to have another one to be found."
             )
     return data

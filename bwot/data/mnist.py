@@ -262,4 +262,7 @@ def _misfits(found, counts):
             reason = f"{found[labels]} has {counts[labels]:,} labels, expected {counts[images]:,} as {found[images]}"
             yield labels, f"{reason} has images.\n{REMEDY}"
     if counts[0] < 12:
-        yield 0, f"{found[0]} has {counts[0]} images, expected 12 or more: a twelfth is validation."
+        yield (
+            0,
+            f"{found[0]} has {counts[0]} images, expected 12 or more: a twelfth is validation. Give it more.",
+        )
