@@ -255,15 +255,15 @@ def start_table(record: dict) -> str:
 def provenance(record: dict) -> str:
     """Where the numbers come from."""
     used = sorted({row["run"] for row in record["rows"]})
-    lines = []
+    slices = {}
     for run in (record["runs"][i] for i in used):
         versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
         commit = f"`{run['commit'][:10]}`" if run["commit"] else "not from a checkout"
         changed = " with changes" if run["dirty"] else ""
-        lines.append(
-            f"Commit {commit}{changed}, {run['started']}, busy cores beside it {run['busy']}, {run['how']['rounds']} rounds, "
-            f"Python {run['python']}, {versions}."
-        )
+        slices.setdefault(
+            f"Commit {commit}{changed}, Python {run['python']}, {versions}", []
+        ).append(f"{run['started']} ({run['busy']}, {run['how']['rounds']})")
+    lines = [f"{made}. Begun at (busy cores beside it, rounds): {', '.join(each)}." for made, each in slices.items()]  # fmt: skip
     return "\n\n".join([f"{record['machine']['system']}. {record['method']}", *lines])
 
 
