@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import jaxtyping
 import pytest
 import torch
-from torch import nn
+from stepping import eager_and_in_one_graph
 
 from bwot import BatchwiseOTLoss, sinkhorn
 
@@ -24,51 +25,28 @@ def plain_types():
 @pytest.mark.parametrize("plan_gradient", ["constant", "kernel"])
 @pytest.mark.parametrize("lam", [10.0, 200.0])
 def test_a_training_step_compiles_to_one_graph_with_the_same_gradient(balanced, plan_gradient, lam):
-    torch.manual_seed(0)
-    network = nn.Linear(6, 4).double()
     loss = BatchwiseOTLoss(lam=lam, plan_gradient=plan_gradient, balanced=balanced)
-    batches, labels = torch.randn(18, 6).double(), torch.randint(3, (2, 9))
-
-    def forward():
-        first, second = network(batches).chunk(2)
-        return loss(first, labels[0], ref_emb=second, ref_labels=labels[1])
-
-    results = []
-    for each in (forward, torch.compile(forward, fullgraph=True, backend="aot_eager")):
-        network.zero_grad()
-        value = each()
-        value.backward()
-        results.append((value.item(), network.weight.grad.clone()))
-    (value, gradient), (value_of_graph, gradient_of_graph) = results
+    (value, gradient), (value_of_graph, gradient_of_graph) = eager_and_in_one_graph(loss)
     assert value_of_graph == pytest.approx(value, rel=1e-12)
     torch.testing.assert_close(gradient_of_graph, gradient, rtol=1e-10, atol=1e-13)
 
 
 EXACT = """
 import torch
-from torch import nn
 from bwot import BatchwiseOTLoss
+from stepping import eager_and_in_one_graph
 
-torch.manual_seed(0)
-network, labels = nn.Linear(6, 4).double(), torch.randint(3, (2, 9))
-loss, batches = BatchwiseOTLoss(lam=10.0, iterations=2000, plan_gradient="exact"), torch.randn(18, 6).double()
-
-def forward():
-    first, second = network(batches).chunk(2)
-    return loss(first, labels[0], ref_emb=second, ref_labels=labels[1])
-
-gradients = []
-for each in (forward, torch.compile(forward, fullgraph=True, backend="aot_eager")):
-    network.zero_grad()
-    each().backward()
-    gradients.append(network.weight.grad.clone())
-torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
+loss = BatchwiseOTLoss(lam=10.0, iterations=2000, plan_gradient="exact")
+(_, gradient), (_, gradient_of_graph) = eager_and_in_one_graph(loss)
+torch.testing.assert_close(gradient_of_graph, gradient, rtol=1e-8, atol=1e-12)
 """
 
 
 def test_the_exact_gradient_compiles_to_one_graph():
     """In a process without the type checker, which torch cannot follow into a function with a derivative of its own."""
-    subprocess.run([sys.executable, "-c", EXACT], check=True, timeout=200)
+    subprocess.run(
+        [sys.executable, "-c", EXACT], cwd=Path(__file__).parent, check=True, timeout=200
+    )
 
 
 def test_shapes_and_lam_may_change_in_a_graph():

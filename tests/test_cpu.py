@@ -3,26 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from stepping import two_batches, value_and_gradients
 
 from bwot import BatchwiseOTLoss, implicit, losses, pairs, sinkhorn, sinkhorn_torch
 from bwot.cpu import exponential, solver
 from bwot.cpu import loss as compiled_loss
 from bwot.cpu import pairs as compiled_pairs
 from bwot.cpu.exponential import compiled
-
-
-def two_batches(n, m, dtype, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    points = [0.5 * torch.randn(k, 5, generator=generator).to(dtype) for k in (n, m)]
-    return points, [torch.randint(3, (k,), generator=generator) for k in (n, m)]
-
-
-def value_and_gradients(loss, points, labels, indices=None):
-    points = [each.clone().requires_grad_() for each in points]
-    ref = (points[1], labels[1]) if len(points) == 2 else (None, None)
-    value = loss(points[0], labels[0], indices, *ref)
-    value.backward()
-    return [value.detach(), *(each.grad for each in points)]
 
 
 def assert_both_paths_agree(monkeypatch, loss, *batches, loose=1):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from stepping import two_batches, value_and_gradients
 
 from bwot import BatchwiseOTLoss, sinkhorn
 from bwot.cpu import team
@@ -22,20 +23,6 @@ def threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
-
-
-def two_batches(n, m, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(n)
-    points = [0.4 * torch.randn(k, 6, generator=generator, dtype=dtype) for k in (n, m)]
-    return points, [torch.randint(4, (k,), generator=generator) for k in (n, m)]
-
-
-def value_and_gradients(loss, points, labels, indices=None):
-    points = [each.clone().requires_grad_() for each in points]
-    ref = (points[1], labels[1]) if len(points) == 2 else (None, None)
-    value = loss(points[0], labels[0], indices, *ref)
-    value.backward()
-    return [value.detach(), *(each.grad for each in points)]
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -55,7 +42,7 @@ def test_the_loss_is_that_of_one_thread(threads, count, shape, dtype, how):
 
 
 def test_one_batch_and_chosen_pairs_are_those_of_one_thread(threads):
-    (points, _), (labels, _) = two_batches(300, 300)
+    (points, _), (labels, _) = two_batches(300, 300, torch.float32)
     same = labels[:, None] == labels
     some = torch.rand(300, 300, generator=torch.Generator().manual_seed(1)) > 0.3
     some[7] = False
@@ -113,7 +100,7 @@ def test_a_range_beyond_the_largest_number_is_refused(threads):
 
 def test_threads_of_python_share_nothing(threads):
     threads(2)
-    loss, batches = BatchwiseOTLoss(1.3, 10.0, 3.0, 30), two_batches(300, 260)
+    loss, batches = BatchwiseOTLoss(1.3, 10.0, 3.0, 30), two_batches(300, 260, torch.float32)
     expected = value_and_gradients(loss, *batches)
 
     def work(_):

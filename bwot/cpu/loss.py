@@ -1,6 +1,7 @@
 """The batch-wise loss of two batches on a CPU, with its gradients: a few compiled steps and three matrix products."""
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -92,6 +93,14 @@ KEPT_BYTES = 2**26
 """Working memory that a thread keeps from call to call, at most; the system takes as long to hand out new pages as several iterations."""
 
 
+class _Passes(NamedTuple):
+    """Over the matrix, by one thread or by several: those of :mod:`bwot.cpu.pairs` and :mod:`bwot.cpu.scaling`."""
+
+    kernel: Callable = kernel
+    scalings: Callable = scalings
+    slopes: Callable = slopes
+
+
 class _Space:
     """What calls with one shape need, in as many threads; nothing of it leaves a call. What a call does not fill holds anything."""
 
@@ -109,12 +118,12 @@ class _Space:
         self.p, self.u, self.down, self.alpha = np.empty((4, n), kind)
         self.q, self.across, self.beta = np.empty((3, m), kind)
         self.v = np.empty((2, m), kind)
-        self.passes = kernel, scalings, slopes
+        self.passes = _Passes()
         if size > 1:
             from bwot.cpu import shared  # compiled where it is needed
 
             together = shared.kernel, shared.scalings, shared.slopes
-            self.passes = tuple(partial(each, pool=pool(), size=size) for each in together)
+            self.passes = _Passes(*(partial(each, pool=pool(), size=size) for each in together))
         self.bytes = self.matrices.nbytes + sum(each.nbytes for each in self.moved)
 
 
@@ -205,7 +214,7 @@ def _solved(pairs, space, terms):
 
             residual = adjoint(pairs, squared, form, settings, square, *plan[:3],
                                _LIMITS[kind], space.rows, alpha, beta)  # fmt: skip
-        loss, off = space.passes[2](pairs, squared, form, settings, square, steepness, alpha, beta, bool(losses),
+        loss, off = space.passes.slopes(pairs, squared, form, settings, square, steepness, alpha, beta, bool(losses),
                            *plan[:5], space.rows, space.down, space.across, matrix)  # fmt: skip
         losses.append(loss)
         error, taken = max(error, plan.error or off), max(taken, plan.iterations)
@@ -218,10 +227,10 @@ def _plan(step, space, terms):
     density, p, q, u, v = step[-1], space.p, space.q, space.u, space.v
     limits = solver.LIMITS[density.dtype]
     if terms.tol is None and terms.lam <= limits[0]:  # the cost lies in (0, 1]
-        finite, some = space.passes[0](*step, p, q)
+        finite, some = space.passes.kernel(*step, p, q)
         if not (finite and some):
             return finite, None
-        if space.passes[1](density, terms.iterations, limits, p, q, u, v):
+        if space.passes.scalings(density, terms.iterations, limits, p, q, u, v):
             return True, _Scaled(density, u, v[0], p, q, 0.0, terms.iterations)
         step = (step[0], False, *step[2:])
     finite, some = costs(*step)
